@@ -17,7 +17,7 @@ import lan
 import libvirtd_fixture
 from direct_iface import Result, domain, nic, ok
 from labkit import model, switch
-from support import ROOT, run_module, running_module
+from support import ROOT, run_module, running_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -55,6 +55,72 @@ def in_guest(hv: Hypervisor, name: str) -> set[str]:
     """The addresses that the guest itself has, its own link-local ones included."""
     lines = hv.in_guest(name, "ip", "address", "show", "dev", "eth0").split("\n")
     return {line.split()[1].split("/")[0] for line in lines if line.split()[:1] in (["inet"], ["inet6"])}
+
+
+# Adds addresses to eth0, or removes them: as one program, because a guest takes long to start one.
+_SET_ADDRESSES = """
+import socket, struct, sys
+sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+index, (kind, flags) = socket.if_nametoindex("eth0"), {"add": (20, 0x605), "del": (21, 5)}[sys.argv[1]]
+for text in sys.argv[2:]:
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    address = socket.inet_pton(family, text)
+    # Without duplicate address detection.
+    body = struct.pack("=BBBBI", family, 64 if ":" in text else 24, 2, 0, index)
+    body += b"".join(struct.pack("=HH", 4 + len(address), one) + address for one in (1, 2))
+    sock.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+    assert struct.unpack_from("=i", sock.recv(4096), 16) == (0,), text
+print("done")
+"""
+
+
+@contextlib.contextmanager
+def having(hv: Hypervisor, name: str, mac: str, addresses: t.Sequence[str]) -> t.Iterator[str]:
+    """Let a guest have more addresses, and its link receive what is asked about them; yield the link."""
+    program = ("python3", "-I", "-S", "-c", _SET_ADDRESSES)
+    (link,) = [link for link, _index, address in hv.macvtaps() if address == mac]
+    assert hv.in_guest(name, *program, "add", *addresses) == "done\n"
+    hv.run("ip", "link", "set", link, "allmulticast", "on")
+    try:
+        yield link
+    finally:
+        hv.run("ip", "link", "set", link, "allmulticast", "off")
+        # Without the first IPv4 address of a network, the others go with it.
+        assert hv.in_guest(name, *program, "del", *reversed(addresses)) == "done\n"
+
+
+@contextlib.contextmanager
+def temporary_addresses(hv: Hypervisor, name: str) -> t.Iterator[set[str]]:
+    """Let a guest have a temporary address beside each that follows from its MAC address; yield all that it has."""
+
+    def begin_anew(setting: int, count: int) -> set[str]:
+        # It takes its addresses when the router advertises its networks, which is right after the link is up.
+        again = f"echo {setting} >/proc/sys/net/ipv6/conf/eth0/use_tempaddr; ip link set eth0 down; ip link set eth0 up"
+        hv.in_guest(name, "sh", "-c", again)
+        shown = "ip -6 address show dev eth0 scope global | grep -v tentative | grep -c inet6; true"
+        assert until(lambda: hv.in_guest(name, "sh", "-c", shown).strip() == str(count), 30)
+        return in_guest(hv, name)
+
+    try:
+        yield begin_anew(2, 2)
+    finally:
+        begin_anew(0, 1)
+
+
+@contextlib.contextmanager
+def in_mode(hv: Hypervisor, name: str, mac: str, mode: str) -> t.Iterator[None]:
+    """Let the NIC of a running guest, which is in mode bridge, be in another one."""
+
+    def set_mode(word: str) -> None:
+        done = run_module("libvirt_direct_iface", {"domain": name, "mac": mac, "mode": word}, prefix=hv.prefix)
+        assert {one["impact"] for one in ok(done)["changes"]} <= {"config", "live"}, done
+
+    set_mode(mode)
+    try:
+        yield
+    finally:
+        hv.hairpin(False)
+        set_mode("bridge")
 
 
 @contextlib.contextmanager
@@ -120,7 +186,12 @@ def agent(hv: Hypervisor, name: str, mac: str, *answer: str) -> t.Iterator[None]
         {
             "name": "eth0",
             "hardware-address": mac,
-            "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": one, "prefix": 24} for one in answer],
+            "ip-addresses": [
+                {"ip-address-type": "ipv6", "ip-address": one, "prefix": 64}
+                if ":" in one
+                else {"ip-address-type": "ipv4", "ip-address": one, "prefix": 24}
+                for one in answer
+            ],
         }
     ]
     guest_agent.run(hv, name, {"guest-network-get-interfaces": listed} if answer else None)

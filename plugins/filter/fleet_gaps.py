@@ -14,6 +14,7 @@ description:
     declared there.
   - Also returns declared domains that are transient or have a managed save. Their declarations are valid, but take no
     effect, or not yet.
+  - Also returns the NICs with C(trust_guest_rx_filters), each with the reason if no guard keeps it to its MAC address.
   - P(linuxvirt.macvtap.fleet_conflicts#filter) reports hosts whose variables could not be read.
 options:
   _input:

@@ -166,7 +166,8 @@ options:
   trust_guest_rx_filters: &trust
     description:
       - Whether the filters that the guest sets on its NIC, such as for multicast, also apply to the macvtap link. The
-        guest then decides what its link receives, and its MAC address.
+        guest then decides what its link receives, and its MAC address. A guard (O(guard)) keeps it from sending from
+        another one, and not from receiving what is sent to that.
       - Another O(model) than V(virtio) is refused, because QEMU does not report its filters.
       - Before libvirt 10.1 a change needs a replug. Later versions change it in the running guest, with a warning.
         libvirt then updates the link only when the guest next changes its filters, and does not undo old ones.

@@ -12,8 +12,8 @@ short_description: Gather information about guards, and about what they have dro
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Returns the guards of M(linuxvirt.macvtap.macvtap_guard) on a host, the links that they are on, and how many frames
-    of each kind they have dropped or counted.
+  - Returns the guards of M(linuxvirt.macvtap.macvtap_guard) on a host, the links that they are on, how many frames of
+    each kind they have dropped or counted, and when the last.
   - Counters begin at zero when the options of a guard change, and at boot.
 requirements:
   - python3-nftables (1.0.6 of Debian 12 is enough)
@@ -118,6 +118,9 @@ guards:
         - Frames and bytes by kind, C(mac), C(ethertype), C(arp), C(nd), C(address), C(dhcp_server),
           C(router_advertisement), C(peer), C(rate), C(malformed) and C(checksum). Kinds that the guard does not check
           are missing.
+        - Each has C(packets), C(bytes) and C(last_age), which is how many seconds ago the last such frame was sent.
+          V(null) if there was none on the links that the guard is on now, or none for 30 days. After a restart of the
+          guest it is V(null), while the counters go on.
         - C(checksum) is counted for the links that the guard is on, since it was put on them. It is missing without
           such a link, and if this host cannot check where guests have checksums written.
       type: dict
@@ -142,7 +145,7 @@ guards:
       persistent: true
       rules: loaded
       counters:
-        mac: {packets: 3, bytes: 180}
+        mac: {packets: 3, bytes: 180, last_age: 12.4}
       learned: []
 """
 

@@ -348,7 +348,8 @@ networks:
       type: str
       returned: always
     portgroups:
-      description: Each portgroup's C(name), and whether it is the C(default).
+      description:
+        - Each portgroup's C(name), whether it is the C(default), and its C(trust_guest_rx_filters).
       type: list
       elements: dict
       returned: always
@@ -371,7 +372,7 @@ networks:
       forward: bridge
       interfaces: [eth0]
       pf: null
-      portgroups: [{name: slow, default: false}]
+      portgroups: [{name: slow, default: false, trust_guest_rx_filters: false}]
       active: true
       persistent: true
       autostart: true

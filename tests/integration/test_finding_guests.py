@@ -145,6 +145,51 @@ def test_an_agent_that_does_not_answer_costs_its_time_and_a_warning(lab: Lab) ->
         assert addresses(result, PRIVATE)["192.0.2.45"]["source"] == "agent"
 
 
+def test_a_guest_in_mode_vepa_is_asked_where_its_switch_port_reflects(lab: Lab) -> None:
+    asked = {"probe": True, "probe_networks": [lab.leased(BRIDGE)], "domains": ["web1"]}
+    with found_guests.in_mode(lab.hv, "web1", BRIDGE, "vepa"):
+        result = ask(lab.hv, **asked)
+        assert result["guests"][0]["interfaces"][0]["not_asked"].startswith("in mode vepa")
+        # Silence means nothing there.
+        assert not any(
+            "probe" in one["sources"] or one["state"] == "stale" for one in addresses(result, BRIDGE).values()
+        )
+        lab.hv.hairpin(True)
+        result = ask(lab.hv, **asked)
+        assert result["guests"][0]["interfaces"][0]["not_asked"] is None
+        found = addresses(result, BRIDGE)
+        assert {address: one["state"] for address, one in found.items()} == dict.fromkeys(
+            in_guest(lab.hv, "web1"), "confirmed"
+        )
+
+
+def test_all_of_two_hundred_addresses_are_found_and_no_other(lab: Lab) -> None:
+    own = in_guest(lab.hv, "web1")
+    many = [text for n in range(1, 101) for text in (f"198.51.100.{n}", f"2001:db8:1::{n:x}00")]
+    networks = ["198.51.100.0/24", lab.leased(BRIDGE)]
+    asked = {"probe": True, "probe_networks": networks, "probe_rate": 1000, "domains": ["web1"]}
+    with found_guests.having(lab.hv, "web1", BRIDGE, many) as link, agent(lab.hv, "web1", BRIDGE, *many):
+        found = addresses(ask(lab.hv, **asked), BRIDGE)
+        assert found.keys() == own | {*many}
+        assert {one["state"] for one in found.values()} == {"confirmed"}
+        assert all({"agent", "probe"} <= {*found[one]["sources"]} for one in many)
+        # What nobody knows of is found where there is a question to all.
+        lab.hv.run("ip", "link", "set", link, "allmulticast", "off")
+        alone = addresses(ask(lab.hv, **asked, agent=False), BRIDGE)
+        assert {one for one in many if "." in one} <= alone.keys() <= own | {*many}
+    gone = addresses(ask(lab.hv, **asked), BRIDGE)
+    assert [one for one in gone.values() if one["address"] in many and one["state"] != "stale"] == []
+
+
+def test_a_temporary_address_comes_after_that_which_follows_from_the_mac_address(lab: Lab) -> None:
+    with found_guests.temporary_addresses(lab.hv, "web1") as own:
+        found = addresses(ask(lab.hv, probe=True, domains=["web1"]), BRIDGE)
+        wide = [one["address"] for one in found.values() if (one["family"], one["scope"]) == ("ipv6", "global")]
+        assert {*wide} == {one for one in own if one.startswith("2001:")}
+        assert [one.endswith(":5054:ff:fe00:f00") for one in wide] == [True, False]
+        assert {found[one]["state"] for one in wide} == {"confirmed"}
+
+
 def test_nothing_is_left_of_a_probe_that_is_killed(lab: Lab) -> None:
     before = links(lab)
     # Slow enough to be there when it is killed.
@@ -170,22 +215,6 @@ def test_the_time_of_wait_for_is_over(lab: Lab) -> None:
     lacks = f"these NICs do not have 2 IPv6 addresses that are claimed: web3 {ALONE} (has"
     assert result["msg"].startswith(f"wait_for: after 1 seconds {lacks}")
     assert [guest["name"] for guest in result["guests"]] == ["web3"]
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"domains": ["web1", "web9"]}, "domains[1]: "),
-        ({"macs": ["52:54"]}, "macs[0]: '52:54' is not a MAC address"),
-        ({"probe": True, "probe_uplinks": ["eth9"]}, "probe_uplinks[0]: "),
-        ({"probe_rate": 0}, "probe_rate: 0 is not between 1 and 10000"),
-        ({"uri": "test:///default", "probe": True}, "probe: uri test:///default may lead to another host"),
-    ],
-)
-def test_options_that_do_not_fit(lab: Lab, params: Result, message: str) -> None:
-    result = run_module("macvtap_guest_addresses_info", params, prefix=lab.hv.prefix)
-    assert result["failed"]
-    assert result["msg"].startswith(message)
 
 
 @pytest.fixture
@@ -273,17 +302,3 @@ def test_the_cache_is_used_until_it_is_refreshed(files: pathlib.Path) -> None:
     again = inventory(files, "--graph", **asked)
     assert "WARNING" not in again.stderr
     assert "hv2: its guests are missing" in inventory(files, "--graph", "--flush-cache", **asked).stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"prefer": ["ipv5"]}, "prefer[0]: 'ipv5' is not ipv4, ipv6 or a network such as 192.0.2.0/24"),
-        ({"inventory": ["nowhere.yml"]}, "inventory[0]: there is no "),
-        ({"timeout": 0}, "timeout: 0 is not between 1 and 600"),
-        ({"probe_networks": ["10.0.0.0/8"]}, "probe_networks[0]: 10.0.0.0/8 has 16777216 addresses"),
-    ],
-)
-def test_options_of_the_inventory_that_do_not_fit(files: pathlib.Path, options: Result, message: str) -> None:
-    shown = inventory(files, "--graph", **options)
-    assert f"{files}/macvtap_guests.yml: {message}" in shown.stderr

@@ -16,7 +16,7 @@ import pytest
 import readme
 import yaml
 from guarded import ADDRESSES, Guarded, add_link, set_up
-from guest_frames import FOREIGN6, FORGED, IP4, IP6, MAC, OWN
+from guest_frames import FOREIGN, FOREIGN6, FORGED, IP4, IP6, MAC, NEIGHBOUR, OWN, ether, ip4, udp
 from support import ROOT_ONLY
 
 if t.TYPE_CHECKING:
@@ -175,12 +175,25 @@ _JUMP = f'add rule {_LINK} jump guard_{MAC.replace(":", "")} comment "{MAC} - ma
         (f"flush chain {_GUARD}", "rules"),
         (f'add rule {_GUARD} accept comment "malformed"', "rules"),
         (f'replace rule {_GUARD} handle HANDLE ether saddr != 52:54:00:00:00:99 counter drop comment "mac"', "rules"),
+        # What it hands forbidden frames to.
+        ("flush chain netdev linuxvirt_macvtap dropped_mac", "rules"),
+        ("insert rule netdev linuxvirt_macvtap dropped_mac accept", "rules"),
         (f"flush chain {_LINK}", "links"),
         (f"insert rule {_LINK} accept", "links"),
         (f"flush chain {_LINK}; delete chain {_LINK}", "links"),
         (f"flush chain {_LINK}; delete chain {_LINK}; add chain {_LINK}; {_JUMP}", "links"),
     ],
-    ids=["flushed", "rule", "value", "link-flushed", "link-rule", "link-gone", "link-unhooked"],
+    ids=[
+        "flushed",
+        "rule",
+        "value",
+        "recorder-flushed",
+        "recorder-rule",
+        "link-flushed",
+        "link-rule",
+        "link-gone",
+        "link-unhooked",
+    ],
 )
 def test_whatever_others_change_is_restored(guest: Guarded, edit: str, field: str) -> None:
     """Also where an earlier run has learned what the rules are."""
@@ -228,3 +241,26 @@ def test_a_link_gets_copies_of_what_a_guest_sends(guest: Guarded) -> None:
     for link, why in (("mon0", "no link mon0 exists"), ("macvtap1", "macvtap1 is a macvtap link")):
         failed = guest.netns.run({"mac": MAC, "mirror_to": link, "persistent": False}, module="macvtap_guard")
         assert failed["msg"].startswith(f"mirror_to: {why}")
+
+
+def test_a_guest_that_takes_an_address_receives_what_its_neighbours_send_to_it(guest: Guarded) -> None:
+    """A guard is about what a guest sends: docs/guard.md says so."""
+    frame = ether(0x0800, ip4(IP4, udp(1000, 53)), NEIGHBOUR, FOREIGN).hex()
+    send = (
+        "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('macvtap1', 0)); "
+        f"s.send(bytes.fromhex('{frame}'))"
+    )
+
+    def received() -> list[int]:
+        subprocess.run([*guest.netns.prefix, sys.executable, "-c", send], check=True)
+        found = json.loads(guest.netns.ip("-s", "-j", "link", "show"))
+        packets = {link["ifname"]: link["stats64"]["rx"]["packets"] for link in found}
+        return [packets[name] for name in ("far0", "macvtap0")]
+
+    guest.run(addresses=ADDRESSES)
+    first, second = received(), received()
+    assert (second[0] - first[0], second[1] - first[1]) == (1, 0)
+    guest.netns.ip("link", "set", "macvtap0", "address", FOREIGN)
+    third = received()
+    assert (third[0] - second[0], third[1] - second[1]) == (0, 1)
+    assert guest.passes("mac", "vrrp") == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import typing as t
 
 import guarded
@@ -60,9 +61,13 @@ def test_no_bytes_change_after_the_check(guest: Guarded) -> None:
     # A neighbour there is only in the mode bridge. In the others such a frame goes to the LAN.
     assert forged(guest) == [*FORGED]
     guest.run(addresses=ADDRESSES)
+    begin = time.monotonic()
     assert not any(guest.arrived(*FORGED, *_LARGE).values())
     counted = guest.counted()
     assert {*counted} == {"checksum"}
+    ages = {kind: one["last_age"] for kind, one in guest.info()["counters"].items() if one["last_age"] is not None}
+    assert {*ages} == {"checksum"}
+    assert 0 <= ages["checksum"] <= time.monotonic() - begin + 0.1
     assert len(FORGED) <= counted["checksum"] <= len(FORGED) + len(SEGMENTED)
     guest.run(state="absent")
     assert forged(guest, "arp") == ["arp"]

@@ -147,7 +147,7 @@ def test_networks_and_who_is_on_them(hv: Hypervisor) -> None:
     bridged, lan = returned["networks"]
     assert (bridged["name"], bridged["mode"], bridged["interfaces"], bridged["active"]) == ("bridged", None, [], False)
     assert (lan["name"], lan["mode"], lan["interfaces"], lan["active"]) == ("lan", "bridge", ["eth0"], True)
-    assert lan["portgroups"] == [{"name": "trusted", "default": False}]
+    assert lan["portgroups"] == [{"name": "trusted", "default": False, "trust_guest_rx_filters": True}]
     (interface,) = returned["domains"][0]["interfaces"]
     stored, live = interface["stored"], interface["live"]
     assert (stored["network"], stored["portgroup"]) == (live["network"], live["portgroup"]) == ("lan", "trusted")

@@ -39,7 +39,7 @@ class Agents:
         self._busy: set[str] = set()
         self._answers: dict[str, tuple[float, t.Mapping[str, t.Any]]] = {}
         self._errors: dict[str, str] = {}
-        # Those whose turn did not come in time.
+        # Those of them whose turn has not come.
         self._waiting: set[str] = set()
         self._slots = threading.Semaphore(_AT_ONCE)
         self._unavailable = ""
@@ -77,7 +77,7 @@ class Agents:
         if self._unavailable:
             return [f"guest agents were not asked: {self._unavailable}"]
         with self._lock:
-            silent = sorted(names[uuid] for uuid in self._busy & names.keys())
+            silent = sorted(names[uuid] for uuid in (self._busy - self._waiting) & names.keys())
             waiting = sorted(names[uuid] for uuid in self._waiting & names.keys())
             errors = sorted((names[uuid], text) for uuid, text in self._errors.items() if uuid in names)
         found = [f"{name}: the guest agent was asked and reports: {text}" for name, text in errors]
@@ -99,6 +99,7 @@ class Agents:
             if save_blockers.has_agent(str(opened.handle.lookupByUUIDString(uuid).XMLDesc(0))):
                 with self._lock:
                     self._busy.add(uuid)
+                    self._waiting.add(uuid)
                 return True
         return False
 
@@ -107,7 +108,6 @@ class Agents:
         if not self._slots.acquire(timeout=max(0.0, until - time.monotonic())):
             with self._lock:
                 self._busy.discard(uuid)
-                self._waiting.add(uuid)
             return
         try:
             with self._lock:

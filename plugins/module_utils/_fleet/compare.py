@@ -16,8 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     guards,
     migration,
     network_parity,
-    options,
     reached,
+    trust,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet as fleets
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import hosts
@@ -74,20 +74,18 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     shims = fleets.declaring(fleet, "macvtap_host_access_shims")
     for host in hosts(shims) if shims else ():
         result += [{"host": host.name, "what": "domain", "reason": reason} for reason in reached.unreached(host)]
-    for host in hosts(_trusting(fleet)):
-        result += [{"host": host.name, "what": "domain", "reason": reason} for reason in guards.trusting(host)]
+    trusting = {name: data for name, data in fleets.plain(fleet).items() if _mentions_trust(data)}
+    for host in hosts(trusting):
+        for reason in trust.notes(host) if not host.outside else ():
+            result.append({"host": host.name, "what": "domain", "reason": reason})
     return result
 
 
-def _trusting(fleet: t.Any) -> dict[str, t.Any]:
-    """Return the hosts whose declarations mention that guests are trusted. Few do, and reading all takes a while."""
-    declaring = fleets.declaring(fleet, "macvtap_domains_interfaces")
-    names = (options.TRUST, f"macvtap_domains_{options.TRUST}")
-    return {
-        host: data
-        for host, data in declaring.items()
-        if names[0] in str(data["declared"]["macvtap_domains_interfaces"]) or data["declared"].get(names[1])
-    }
+def _mentions_trust(data: t.Mapping[str, t.Any]) -> bool:
+    # A result of an unexpected form is reported as a conflict.
+    with contextlib.suppress(*fleets.MALFORMED):
+        return trust.mentioned(data)
+    return False
 
 
 def _of(host: Host) -> t.Iterable[Conflict]:

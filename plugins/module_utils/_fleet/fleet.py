@@ -37,7 +37,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice, link_modes
 
 # Raised if a host's result has an unexpected form.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
@@ -59,7 +59,7 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     result = []
     for name, data in plain(fleet).items():
         # A result of an unexpected form is reported as a conflict.
-        with contextlib.suppress(*_MALFORMED):
+        with contextlib.suppress(*MALFORMED):
             result += unchecked.of_host(name, data)
     return result
 
@@ -127,7 +127,7 @@ def _read(name: str, data: Values) -> _Read:
     if not unchecked.host_error(found):
         try:
             host = _with_found(host, found, variables)
-        except _MALFORMED as exc:
+        except MALFORMED as exc:
             problem = f"its data is not what macvtap_host_info returns ({type(exc).__name__}: {exc})"
             host = with_problem(host, problem, "Run macvtap_host_info of the same version on it")
         else:
@@ -139,7 +139,7 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
     return replace(
         host,
         inspected=True,
-        found_guards=tuple(one["mac"] for one in found.get("guards") or ()),
+        found_guards=report.read_guards(found.get("guards")),
         uri=(found.get("libvirt") or {}).get("uri") or "",
         kernel=found.get("kernel") or {},
         version=report.read_version((found.get("libvirt") or {}).get("version")),

@@ -8,19 +8,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict, DeclaredGuard, Host
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import TRUST
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import DROP, LEARNED, link_local
-
-
-def trusting(host: Host) -> t.Iterator[str]:
-    """Return for each declared NIC that may take any MAC address, without a guard that drops, what that means."""
-    guarded = {one.guard.mac for one in host.guards if one.present and one.guard.policy == DROP}
-    for nic in host.nics:
-        if nic.desired is not None and nic.final(TRUST) == "yes" and nic.mac not in guarded:
-            yield (
-                f"{nic.domain} {nic.mac}: trust_guest_rx_filters lets the guest take any MAC address. Add a guard to "
-                "keep it to its own, unless macvtap_guard manages one"
-            )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import LEARNED, link_local
 
 
 def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:

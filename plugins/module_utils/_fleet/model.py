@@ -169,6 +169,17 @@ class DeclaredGuard:
 
 
 @dataclass(frozen=True)
+class FoundGuard:
+    """A guard that a host has: its policy, and whether it is stored and has the rules of this collection."""
+
+    mac: str
+    policy: str
+    other_macs: bool
+    persistent: bool = True
+    modified: bool = False
+
+
+@dataclass(frozen=True)
 class Host:
     """One host: its current state, if it was ``inspected``, and its declarations.
 
@@ -206,8 +217,8 @@ class Host:
     vlans: tuple[DesiredVlan, ...] = ()
     shims: tuple[Shim, ...] = ()
     guards: tuple[DeclaredGuard, ...] = ()
-    # The NICs that have a guard, if that was looked for.
-    found_guards: tuple[str, ...] = ()
+    # The guards that it has, None if they could not be read.
+    found_guards: tuple[FoundGuard, ...] | None = None
     networks: t.Mapping[str, Network] = field(default_factory=dict)
     networks_known: bool = False
     pools: frozenset[str] = frozenset()

@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     ABSENT,
     ACTIVE,
     Desired,
+    DesiredPortgroup,
     Network,
     Portgroup,
 )
@@ -35,17 +36,27 @@ def made(desired: t.Iterable[Desired], current: t.Mapping[str, Network], links: 
 def _merged(declared: Desired, before: Network) -> Network:
     pf = declared.pf or (before.pf if declared.interfaces is None else None)
     mode = _PASSTHRU if pf else declared.mode or before.mode or DEFAULT_MODE
-    named = {group.name: group.present for group in declared.portgroups}
-    groups = {group.name: group for group in before.portgroups if named.get(group.name, True)}
-    new = [Portgroup(name) for name, present in named.items() if present and name not in groups]
+    named = {group.name: group for group in declared.portgroups}
+    groups = {group.name: group for group in before.portgroups}
+    for name, group in named.items():
+        if group.present:
+            groups[name] = _merged_portgroup(group, groups.get(name, Portgroup(name)))
+        else:
+            groups.pop(name, None)
     return replace(
         before,
         mode=mode,
         interfaces=before.interfaces if declared.interfaces is None else declared.interfaces,
         pf=pf,
-        portgroups=(*groups.values(), *new),
+        portgroups=tuple(groups.values()),
         active=declared.state == ACTIVE,
     )
+
+
+def _merged_portgroup(declared: DesiredPortgroup, before: Portgroup) -> Portgroup:
+    values = {name: text for name, text in {**before.values, **declared.given}.items() if text is not None}
+    default = before.default if declared.default is None else declared.default
+    return Portgroup(declared.name, default, values)
 
 
 def _named(interfaces: t.Iterable[str], links: Links) -> tuple[str, ...]:

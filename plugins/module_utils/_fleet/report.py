@@ -11,6 +11,8 @@ from types import MappingProxyType
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import FoundGuard
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import TRUST
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     Address,
@@ -126,7 +128,10 @@ def networks(current: t.Iterable[Network]) -> list[dict[str, t.Any]]:
             "forward": one.forward,
             "interfaces": list(one.interfaces),
             "pf": one.pf,
-            "portgroups": [{"name": group.name, "default": group.default} for group in one.portgroups],
+            "portgroups": [
+                {"name": group.name, "default": group.default, TRUST: group.values.get(TRUST) == "yes"}
+                for group in one.portgroups
+            ],
             "active": one.active,
             "persistent": one.persistent,
             "autostart": one.autostart,
@@ -145,13 +150,32 @@ def read_networks(data: t.Iterable[Values]) -> dict[str, Network]:
             forward=one.get("forward") or "",
             interfaces=tuple(one.get("interfaces") or ()),
             pf=one.get("pf"),
-            portgroups=tuple(Portgroup(group["name"], bool(group.get("default"))) for group in one["portgroups"]),
+            portgroups=tuple(
+                Portgroup(group["name"], bool(group.get("default")), {TRUST: "yes"} if group.get(TRUST) else {})
+                for group in one["portgroups"]
+            ),
             active=bool(one.get("active")),
             persistent=one.get("persistent", True),
             autostart=bool(one.get("autostart")),
         )
         for one in data
     }
+
+
+def read_guards(data: t.Iterable[Values] | None) -> tuple[FoundGuard, ...] | None:
+    """Return the reported guards, None if the host could not read them."""
+    if data is None:
+        return None
+    return tuple(
+        FoundGuard(
+            one["mac"],
+            one.get("policy") or "",
+            bool(one.get("other_macs")),
+            bool(one.get("persistent")),
+            one.get("rules") == "modified",
+        )
+        for one in data
+    )
 
 
 def read_version(text: str | None) -> int | None:
@@ -221,5 +245,8 @@ def _read_iface(mac: str, data: Values) -> Iface:
         for name in ("source", "mode", "network", "portgroup", "target", "alias", "model")
         if data.get(name)
     }
-    values.update((name, "yes") for name in ("allmulticast", "trust_guest_rx_filters") if data.get(name) is True)
+    values.update((name, "yes") for name in ("allmulticast", TRUST) if data.get(name) is True)
+    if data.get(TRUST) is False and "network" in (data.get("type"), *values):
+        # Its network may say otherwise.
+        values[TRUST] = "no"
     return Iface(mac, data.get("type") or "", values, data.get("origin"))

@@ -43,7 +43,7 @@ def of_host(host: Host) -> t.Iterator[str]:
         if network.mode and network.name not in networks:
             yield f"network {network.name} on {join_names(network.interfaces or [network.pf or 'no uplink'])}"
     guarded = {one.guard.mac for one in host.guards}
-    yield from (f"guard of {mac}" for mac in host.found_guards if mac not in guarded)
+    yield from (f"guard of {one.mac}" for one in host.found_guards or () if one.mac not in guarded)
     names = {link.name for link in host.declared_links} | {vlan.name or vlan.default_name for vlan in host.vlans}
     for name, kind in host.written:
         if name not in names and name not in host.links:

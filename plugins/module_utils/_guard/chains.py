@@ -4,14 +4,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, model, rules
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Binding, Guard
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_commands,
+    guard_recorders,
+    model,
+    rules,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
+    Binding,
+    Guard,
+    GuestLink,
+    Host,
+    State,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Rule, Snapshot, outline
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 
 # Of the kernel's expression meta, the link that a frame leaves by.
 _OIF = 5
@@ -33,6 +47,74 @@ def bindings(name: str, snapshot: Snapshot) -> t.Iterator[Binding]:
             yield Binding(parts[2], parts[0], index, intact)
         elif len(parts) == 3 and parts[1] == guard_commands.CLOSED:
             yield Binding(parts[2], parts[0], None, intact=False, closed=True)
+
+
+def orphans(host: Host) -> set[str]:
+    """Return the names that a run has closed which was killed before there was such a link."""
+    return {one.link for one in host.bindings if one.closed and one.link not in host.names}
+
+
+def missing_recorders(policy: str, snapshot: Snapshot) -> list[str]:
+    """Return those of the chains that guards of a policy hand forbidden frames to that are missing, or were changed."""
+    return sorted(name for name in rules.recorders(policy) if not _is_recorder(name, snapshot))
+
+
+def add_recorders(policies: t.Iterable[str], snapshot: Snapshot, of_table: rules.Object) -> list[rules.Object]:
+    """Return the commands for what of these chains is missing or changed."""
+    names = [name for policy in sorted(policies) for name in missing_recorders(policy, snapshot)]
+    return [one for name in names for one in guard_recorders.add(name, of_table, has_set=name in snapshot.sets)]
+
+
+def has_changed_recorder(policy: str, snapshot: Snapshot) -> bool:
+    """Whether others have changed one of these chains. No guard uses one that is missing: the kernel sees to that."""
+    return any(name in snapshot.chains for name in missing_recorders(policy, snapshot))
+
+
+def remove_recorders(table: Table, snapshot: Snapshot, after: t.Iterable[State | None]) -> None:
+    """Remove all these chains and their sets if no guard is left after a change from ``snapshot``."""
+    left = {name for name in snapshot.chains if name.startswith("guard_")}
+    for state in after:
+        if state is not None:
+            (left.discard if state.active is None else left.add)(rules.chain_name(state.mac))
+    names = sorted(name for policy in (model.DROP, model.COUNT) for name in rules.recorders(policy))
+    of_table = {"family": table.family, "table": table.name}
+    there = [{"chain": {**of_table, "name": name}} for name in names if name in snapshot.chains]
+    sets = [{"set": {**of_table, "name": name}} for name in names if name in snapshot.sets]
+    if there and not left:
+        # The kernel refuses it if a guest that starts at this moment has got a guard that uses them.
+        with contextlib.suppress(MacvtapError):
+            table.replace([*({"flush": one} for one in there), *({"delete": one} for one in (*there, *sets))])
+
+
+def _is_recorder(name: str, snapshot: Snapshot) -> bool:
+    listed = [outline(rule)["expr"] for rule in snapshot.rules.get(name, ())]
+    verdict: list[t.Any] = [[{"drop": None}]] if name.startswith(guard_recorders.DROPPED) else []
+    return listed == [[{"meta": _OIF}, {"dynset": name}], *verdict]
+
+
+class Ages:
+    """When links have last sent forbidden frames, as the kernel knows."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._read: dict[str, dict[int, float]] = {}
+
+    def add_to(
+        self, counters: t.Mapping[str, t.Mapping[str, int]], policy: str, links: t.Iterable[GuestLink]
+    ) -> dict[str, dict[str, t.Any]]:
+        """Return the counters of a guard with the age of what was last counted of each kind, on these links."""
+        indexes = [one.index for one in links]
+        return {kind: {**one, "last_age": self._last(kind, one, policy, indexes)} for kind, one in counters.items()}
+
+    def _last(self, kind: str, counted: t.Mapping[str, int], policy: str, links: t.Iterable[int]) -> float | None:
+        if not counted["packets"]:
+            return None
+        name = rules.recorder(policy, kind)
+        if name not in self._read:
+            ages = self._table.ages(name)
+            self._read[name] = {int.from_bytes(key, sys.byteorder): age for key, age in ages.items()}
+        found = [self._read[name][index] for index in links if index in self._read[name]]
+        return round(min(found), 1) if found else None
 
 
 def mirror(listed: t.Sequence[Rule]) -> tuple[str, t.Sequence[Rule]]:

@@ -26,7 +26,7 @@ _FIELDS = ("ip_summed", "csum_start", "csum_offset", "head", "data")
 _CHECKSUM_PARTIAL = 3
 # linux/bpf.h: verdicts and functions.
 _TCX_NEXT, _TCX_DROP = -1, 2
-_LOOKUP, _LOAD_BYTES = 1, 26
+_LOOKUP, _TIME, _LOAD_BYTES = 1, 5, 26
 
 
 class Field(t.NamedTuple):
@@ -48,7 +48,7 @@ class Layout(t.NamedTuple):
 _Code = t.Tuple[int, int, int, t.Union[str, int], int]
 _MOVE, _MOVE_REGISTER, _ADD, _ADD_REGISTER, _SUBTRACT_REGISTER = 0xB7, 0xBF, 0x07, 0x0F, 0x1F
 _AND, _SHIFT_LEFT, _SHIFT_RIGHT, _CALL, _EXIT, _ATOMIC_ADD = 0x57, 0x67, 0x77, 0x85, 0x95, 0xDB
-_LOAD1, _LOAD2, _LOAD4, _LOAD8, _STORE4, _WIDE = 0x71, 0x69, 0x61, 0x79, 0x62, 0x18
+_LOAD1, _LOAD2, _LOAD4, _LOAD8, _STORE4, _STORE8, _WIDE = 0x71, 0x69, 0x61, 0x79, 0x62, 0x7B, 0x18
 _JUMP, _IF_EQUAL, _IF_NOT, _IF_SAME, _IF_AT_LEAST, _IF_LESS_SIGNED = 0x05, 0x15, 0x55, 0x1D, 0x3D, 0xC5
 _FRAME = 10
 # The headers of IPv6 that nftables reads over, each with another after it, and how many are read.
@@ -56,7 +56,9 @@ _EXTENSIONS, _FRAGMENT, _AUTHENTICATION, _MOST_EXTENSIONS = (0, 43, 60), 44, 51,
 
 
 def program(layout: Layout, policy: str, counters: int) -> bytes:
-    """Return the program's instructions. ``counters`` is the file of an array with one element: frames and bytes."""
+    """Return the program's instructions. ``counters`` is the file of an array with one element: frames, bytes, and
+    when the last one was, in nanoseconds of CLOCK_MONOTONIC.
+    """
     code: list[_Code | str] = [
         (_MOVE_REGISTER, 6, 1, 0, 0),
         (_CALL, 0, 2, 0, layout.function),
@@ -171,6 +173,9 @@ def _count(counters: int) -> list[_Code | str]:
         (_ATOMIC_ADD, 0, 1, 0, 0),
         (_LOAD4, 1, 6, 0, 0),
         (_ATOMIC_ADD, 0, 1, 8, 0),
+        (_MOVE_REGISTER, 8, 0, 0, 0),
+        (_CALL, 0, 0, 0, _TIME),
+        (_STORE8, 8, 0, 16, 0),
         "counted",
     ]
 

@@ -30,8 +30,11 @@ _ATTEMPTS = 100
 
 
 class Counted(t.NamedTuple):
+    """What a program has dropped or counted; ``last`` is when, in nanoseconds of CLOCK_MONOTONIC, 0 for never."""
+
     packets: int
     bytes: int
+    last: int
 
 
 class _StaleError(OSError):
@@ -97,7 +100,7 @@ class Links:
             with open(BTF, "rb") as file:
                 self._program = self._compiler(file.read())
         named = self._names[policy].encode()
-        array = struct.pack("=IIIIIII16s", _ARRAY, 4, 16, 1, 0, 0, 0, named)
+        array = struct.pack("=IIIIIII16s", _ARRAY, 4, 24, 1, 0, 0, 0, named)
         with _file(_bpf(_MAP_CREATE, array)) as counters:
             code = ctypes.create_string_buffer(self._program(policy, counters))
             text = ctypes.create_string_buffer(b"GPL")
@@ -106,17 +109,17 @@ class Links:
 
     def counted(self, index: int) -> Counted:
         """Return what the program on a link has dropped or counted."""
-        found = [Counted(0, 0)]
+        found = [Counted(0, 0, 0)]
         for number in self._on(index)[0]:
             with _may_be_gone(), _file(_by_number(_PROG_FD, number)) as file:
                 maps = (ctypes.c_uint32 * 1)()
                 _info(file, struct.pack("=52xIQ", 1, ctypes.addressof(maps)))
                 with _file(_by_number(_MAP_FD, maps[0])) as counters:
-                    key, value = ctypes.c_uint32(0), (ctypes.c_uint64 * 2)()
+                    key, value = ctypes.c_uint32(0), (ctypes.c_uint64 * 3)()
                     places = (ctypes.addressof(key), ctypes.addressof(value))
                     _bpf(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", counters, *places, 0))
                     found.append(Counted(*value))
-        return Counted(*map(sum, zip(*found)))
+        return Counted(sum(one.packets for one in found), sum(one.bytes for one in found), max(o.last for o in found))
 
     def _on(self, index: int) -> tuple[dict[int, str], int]:
         """Return the names of this collection's programs on a link, by number, and the revision of all on it."""

@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_commands,
     guard_links,
     loader,
+    model,
     parsing,
     rules,
     store,
@@ -54,7 +55,8 @@ class Guards:
         self.asked: t.Collection[str] | None = None
         # As last observed.
         self.snapshot = Snapshot(-1, frozenset(), frozenset(), {}, frozenset())
-        self._programs = Programs()
+        self._programs, self._ages = Programs(), chains.Ages(table)
+        self._of_table = {"family": table.family, "table": table.name}
         self._warnings: list[str] = []
         self._observed = Host({}, {})
         self._records = guard_links.known({})
@@ -131,7 +133,10 @@ class Guards:
         if not unknown or self._table.generation() == self.snapshot.generation:
             for mac, guard in found.items():
                 self._known.learn(mac, digests[mac], chains.with_mirror(guard, ""))
-        return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in found.items()}
+        # What is not dropped where it was handed to is no guard's.
+        whole = {one for one in (model.DROP, model.COUNT) if not chains.has_changed_recorder(one, self.snapshot)}
+        kept = {mac: guard if guard and guard.policy in whole else None for mac, guard in found.items()}
+        return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in kept.items()}
 
     def _listed(self, names: t.Collection[str]) -> Listed:
         """Return the rules of these chains as the library lists them."""
@@ -178,6 +183,7 @@ class Guards:
             generation = self._table.generation()
             with guard_links.recorded(self._owners([step.after for step in steps if step.after], host), self._warnings):
                 self._table.replace(commands)
+            chains.remove_recorders(self._table, self.snapshot, [step.after for step in steps])
             after = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
@@ -196,10 +202,12 @@ class Guards:
         bound = {one.link: one.mac for one in host.bindings}
         changed = {one.link for one in host.bindings if not one.intact}
         gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
-        gone |= _orphans(host)
+        gone |= chains.orphans(host)
         commands = [one for link in sorted(gone) for one in guard_commands.remove_link(link)]
-        for before, after in pairs:
-            commands += self._of_guard(before, after)
+        loaded = [self._of_guard(before, after) for before, after in pairs]
+        policies = {new.active.policy for (_old, new), one in zip(pairs, loaded) if new.active and one}
+        commands += chains.add_recorders(policies, self.snapshot, self._of_table)
+        commands += [one for of_guard in loaded for one in of_guard]
         for _before, after in pairs:
             for link in after.links if after.active is not None else ():
                 current = host.links.get(link)
@@ -217,17 +225,16 @@ class Guards:
 
     def _of_guard(self, before: State, after: State) -> list[dict[str, t.Any]]:
         name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
-        of_table = {"family": self._table.family, "table": self._table.name}
         sets = rules.sets(after.active) if after.active is not None else []
         commands = []
         if after.active is not None and (before.active != after.active or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
             commands = guard_commands.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
         elif after.active is None and name in self.snapshot.chains:
-            chain = {"chain": {**of_table, "name": name}}
+            chain = {"chain": {**self._of_table, "name": name}}
             commands = [{"flush": chain}, {"delete": chain}]
         unused = {*names} & self.snapshot.sets - {one["name"] for one in sets}
-        return [*commands, *({"delete": {"set": {**of_table, "name": one}}} for one in sorted(unused))]
+        return [*commands, *({"delete": {"set": {**self._of_table, "name": one}}} for one in sorted(unused))]
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
         entries = self._stored()
@@ -252,7 +259,7 @@ class Guards:
         Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
         """
         entries = self._stored_guards()
-        orphans = _orphans(self._observed)
+        orphans = chains.orphans(self._observed)
         if not check_mode:
             if orphans:
                 self._table.replace([one for link in sorted(orphans) for one in guard_commands.remove_link(link)])
@@ -279,14 +286,11 @@ class Guards:
         return sorted(str(ipaddress.ip_address(key)) for name in sets for key in self._table.keys(name))
 
     def counters(self, mac: str) -> dict[str, dict[str, int]]:
-        listed = self.snapshot.rules.get(rules.chain_name(mac), ())
-        links = [self._observed.links[one] for one in self._observed.state(mac).links]
-        return {**parsing.counters([outline(rule) for rule in listed]), **self._programs.counted(links)}
-
-
-def _orphans(host: Host) -> set[str]:
-    """Return the names that a run has closed which was killed before there was such a link."""
-    return {one.link for one in host.bindings if one.closed and one.link not in host.names}
+        state = self._observed.state(mac)
+        links = [self._observed.links[one] for one in state.links]
+        counted = parsing.counters([outline(rule) for rule in self.snapshot.rules.get(rules.chain_name(mac), ())])
+        policy = (state.active or state.stored or Guard(mac)).policy
+        return {**self._ages.add_to(counted, policy, links), **self._programs.counted(links)}
 
 
 def _links() -> dict[str, GuestLink]:

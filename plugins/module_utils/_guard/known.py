@@ -16,7 +16,13 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, model, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_recorders,
+    loader,
+    model,
+    parsing,
+    rules,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 
 FILE = "/run/linuxvirt-macvtap/guards.json"
@@ -91,7 +97,7 @@ def _guard(mac: str, options: t.Mapping[str, t.Any]) -> Guard:
 def _version() -> str:
     """Return what tells this version of the code from others."""
     found = hashlib.sha256()
-    for module in (loader, model, parsing, rules):
+    for module in (guard_recorders, loader, model, parsing, rules):
         source: t.Any = module.__loader__
         found.update(str(source.get_source(module.__name__)).encode())
     return found.hexdigest()

@@ -29,15 +29,14 @@ if t.TYPE_CHECKING or __package__:
         checksum_program,
         checksums,
         guard_links,
+        guard_recorders,
     )
-    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
-        guard_commands as nft,
-    )
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 else:
     # Installed on the host, beside the other files. Nothing is to be left there.
     sys.dont_write_bytecode = True
-    checksum_program, checksums, nft, guard_links = (
-        importlib.import_module(name) for name in ("checksum_program", "checksums", "guard_commands", "guard_links")
+    checksum_program, checksums, nft, guard_links, guard_recorders = map(
+        importlib.import_module, ("checksum_program", "checksums", "guard_commands", "guard_links", "guard_recorders")
     )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
@@ -75,6 +74,7 @@ class Loader:
         self.warnings: list[str] = []
         self._library: t.Any = importlib.import_module("nftables").Nftables()
         self._library.set_json_output(True)
+        self._recorders: set[str] = set()
 
     @functools.cached_property
     def _programs(self) -> checksums.Links:
@@ -211,7 +211,8 @@ class Loader:
         guard = self._guards[mac]
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
         missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
-        return nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))
+        shared = guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], self._recorders)
+        return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))]
 
     def _has_set(self, name: str) -> bool:
         code, _output, _error = self._library.json_cmd({"nftables": [{"list": _of_table("set", name)}]})

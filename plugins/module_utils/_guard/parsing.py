@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_recorders, model, rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import ETHERTYPES, Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.rules import Object
 
@@ -24,7 +24,7 @@ def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
     try:
         guard = Guard(
             mac,
-            policy=model.DROP if any({"drop": None} in rule["expr"] for rule in listed) else model.COUNT,
+            policy=model.DROP if guard_recorders.used(listed) & rules.recorders(model.DROP) else model.COUNT,
             other_macs=model.MAC not in of_kind,
             addresses=(model.LEARNED,)
             if any("set" in one for rule in listed for one in rule["expr"])
@@ -46,7 +46,12 @@ def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
 
 def _outline(rule: Object) -> tuple[t.Any, ...]:
     """Return what of a rule each version of the library lists alike: its kind, its fields and its verdict."""
-    statements = [key for one in rule["expr"] for key in one if key not in ("match", "counter")]
+    statements = [
+        (key, one[key]["target"] if key == "jump" else "")
+        for one in rule["expr"]
+        for key in one
+        if key not in ("match", "counter")
+    ]
     raw = [
         (left["payload"].get("offset"), left["payload"].get("len"), one["match"]["op"])
         for one in rule["expr"]

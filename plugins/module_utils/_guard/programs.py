@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -44,11 +45,18 @@ class Programs:
             for link in sorted({*before.links, *after.links, *own} & links.keys()):
                 self._set(links[link], desired.get(link))
 
-    def counted(self, links: t.Iterable[GuestLink]) -> dict[str, dict[str, int]]:
-        """Return how many frames and bytes the programs on these links have dropped or counted, {} without any."""
+    def counted(self, links: t.Iterable[GuestLink]) -> dict[str, dict[str, t.Any]]:
+        """Return how many frames and bytes the programs on these links have dropped or counted, {} without any.
+
+        And how many seconds ago the last was, None without any.
+        """
         found = [one for link in links if self._policy(link) for one in [self._links.counted(link.index)]]
-        counters = {"packets": sum(one.packets for one in found), "bytes": sum(one.bytes for one in found)}
-        return {CHECKSUM: counters} if found else {}
+        if not found:
+            return {}
+        last = max(one.last for one in found)
+        age = round(max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - last / 1e9), 1) if last else None
+        packets, size = (sum(values) for values in list(zip(*found))[:2])
+        return {CHECKSUM: {"packets": packets, "bytes": size, "last_age": age}}
 
     def _policy(self, link: GuestLink) -> str | None:
         """Return the policy of the program on a link; None without any, or where there cannot be one."""

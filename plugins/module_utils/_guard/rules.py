@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_recorders as names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import ETHERTYPES, Guard
 
@@ -58,11 +59,26 @@ def mac_of(name: str) -> str | None:
     return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
+def recorder(policy: str, kind: str) -> str:
+    """Return the name of the chain that a guard hands its forbidden frames of a kind to: see guard_recorders.py."""
+    return (names.DROPPED if policy == model.DROP else names.COUNTED) + kind
+
+
+def recorders(policy: str) -> frozenset[str]:
+    """Return the names of all such chains of a policy."""
+    return frozenset(recorder(policy, kind) for kind in model.KINDS)
+
+
 def render(guard: Guard) -> list[Object]:
     """Return the rules of a guard's chain: their comments and expressions."""
-    forbid: list[Object] = [{"counter": None}, *([{"drop": None}] if guard.policy == model.DROP else [])]
+    ends: dict[str, list[Object]] = {
+        kind: [{"counter": None}, {"jump": {"target": recorder(guard.policy, kind)}}] for kind in model.KINDS
+    }
     return [
-        {"comment": kind, "expr": [*matches, *(forbid if verdict is None else [{verdict: None}] if verdict else [])]}
+        {
+            "comment": kind,
+            "expr": [*matches, *(ends[kind] if verdict is None else [{verdict: None}] if verdict else [])],
+        }
         for kind, matches, verdict in _rules(guard)
     ]
 

@@ -27,7 +27,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _TYPE = 0x3FFF
 _RECEIVED, _ATTEMPTS = 1 << 17, 100
 _SO_RCVBUFFORCE = 33
-_JUMPS = (-3, -4)
+_JUMPS, _DROP = (-3, -4), 0
 # Statements with a state of their own, by the attribute of their name: what follows it changes with each frame.
 _NAMES = [_ATTRIBUTE.pack(5 + len(name), 1) + name.encode().ljust(8, b"\0") for name in ("counter", "last")]
 _STATEFUL = re.compile(b"|".join(map(re.escape, _NAMES)))
@@ -87,16 +87,30 @@ class Reader:
 
     def elements(self, name: str) -> list[bytes]:
         """Return the keys of a set, [] without it."""
-        found: list[bytes] = []
+        with _socket() as sock:
+            return [_key(element) for element in self._elements(sock, name)]
+
+    def ages(self, name: str) -> dict[bytes, float]:
+        """Return how many seconds ago each key of a set with a timeout was last added or updated; {} without it."""
         with _socket() as sock:
             try:
-                for message in _dump(sock, _GET_ELEMENTS, self._table + _attribute(2, name)):
-                    for kind, element in _attributes(_parse(message).get(3, b"")):
-                        if kind == 1:
-                            found.append(_parse(_parse(element)[1])[1])
-            except (FileNotFoundError, _ChangedError):
-                return found
-        return found
+                (found,) = _ask(sock, _GET_SET, 0, self._table + _attribute(2, name))
+            except FileNotFoundError:
+                return {}
+            # An element has its own timeout only if that is another.
+            usual = _parse(found).get(11, bytes(8))
+            times = {
+                _key(one): (_number(one.get(4, usual)), _number(one.get(5, b""))) for one in self._elements(sock, name)
+            }
+        return {key: max(0, timeout - remaining) / 1000 for key, (timeout, remaining) in times.items()}
+
+    def _elements(self, sock: socket.socket, name: str) -> t.Iterator[Attributes]:
+        """Yield the attributes of a set's elements, of those that there are as it is read."""
+        with contextlib.suppress(FileNotFoundError, _ChangedError):
+            for message in _dump(sock, _GET_ELEMENTS, self._table + _attribute(2, name)):
+                for kind, element in _attributes(_parse(message).get(3, b"")):
+                    if kind == 1:
+                        yield _parse(element)
 
     def _snapshot(self, sock: socket.socket, wanted: t.Callable[[str], bool] | None) -> Snapshot:
         generation = _generation(sock)
@@ -142,10 +156,10 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
 
 
 def outline(rule: Rule) -> dict[str, t.Any]:
-    """Return a rule as libnftables lists it, but with the kernel's expressions: only counters and jumps are alike.
+    """Return a rule as libnftables lists it, but with the kernel's expressions: only counters and verdicts are alike.
 
     ``{"meta": 5}`` has the key, ``{"cmp": (0, b"...")}`` the operator and the value, ``{"immediate": b"..."}`` a value
-    that is not a verdict, and others have none.
+    that is not a verdict, ``{"dynset": "..."}`` the set, and others have none.
     """
     listed = [_expression(element) for _kind, element in _attributes(rule.expressions)]
     comments = {kind: value for kind, value in _userdata(rule.userdata) if kind == 0}
@@ -161,12 +175,21 @@ def _expression(element: bytes) -> dict[str, t.Any]:
         return {"meta": _number(inner.get(2, b""))}
     if name == "cmp":
         return {"cmp": (_number(inner.get(2, b"")), _parse(inner.get(3, b"")).get(1))}
-    verdict = _parse(_parse(inner.get(2, b"")).get(2, b"")) if name == "immediate" else {}
-    if struct.unpack(">i", verdict.get(1, bytes(4)))[0] in _JUMPS:
+    if name == "dynset":
+        return {"dynset": _text(inner[1])}
+    return _immediate(_parse(inner.get(2, b""))) if name == "immediate" else {name: None}
+
+
+def _immediate(data: Attributes) -> dict[str, t.Any]:
+    verdict = _parse(data.get(2, b""))
+    code = struct.unpack(">i", verdict[1])[0] if 1 in verdict else None
+    if code in _JUMPS:
         return {"jump": {"target": _text(verdict[2])}}
-    if name == "immediate":
-        return {"immediate": _parse(inner.get(2, b"")).get(1)}
-    return {name: None}
+    return {"drop": None} if code == _DROP else {"immediate": data.get(1)}
+
+
+def _key(element: Attributes) -> bytes:
+    return _parse(element[1])[1]
 
 
 def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:

@@ -77,6 +77,10 @@ class Table:
         """Return the keys of a set as the kernel has them; [] without that set."""
         return Reader(self.name).elements(set_name)
 
+    def ages(self, set_name: str) -> dict[bytes, float]:
+        """Return how many seconds ago each key of a set was last updated; {} without that set."""
+        return Reader(self.name).ages(set_name)
+
     def replace(self, commands: t.Sequence[Object]) -> None:
         """Carry out ``commands`` in one transaction: all of them or none. The table is created if it is missing.
 

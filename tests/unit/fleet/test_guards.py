@@ -7,10 +7,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from compared import H1, H2, A, B, conflicts, fleet, nic, only, places
+from compared import H1, H2, A, B, conflicts, nic, only, places
 from fleet import declared
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, undeclared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import undeclared
 
 
 def guarded(name: str, mac: str, *addresses: str, **more: t.Any) -> dict[str, t.Any]:
@@ -41,17 +41,6 @@ def test_a_guest_that_moves_between_hosts_has_one_guard() -> None:
     assert f"the guards of {A} differ" not in both("192.0.2.1")
 
 
-@pytest.mark.parametrize(
-    ("guard", "noted"), [(None, True), ({"policy": "count"}, True), ({}, False), ({"state": "absent"}, True)]
-)
-def test_trust_without_a_guard_is_noted(guard: dict[str, t.Any] | None, noted: bool) -> None:
-    entry = nic("web1", mac=A, trust_guest_rx_filters=True, guard=guard)
-    notes = [one["reason"] for one in compare.gaps(fleet((declared(entry), H1)))]
-    assert [note.partition(".")[0] for note in notes if "guard" in note] == (
-        [f"web1 {A}: trust_guest_rx_filters lets the guest take any MAC address"] if noted else []
-    )
-
-
 def listed(mac: str, *addresses: str, **more: t.Any) -> dict[str, t.Any]:
     return {"mac": mac, "addresses": list(addresses), **more}
 
@@ -60,10 +49,6 @@ def test_guards_of_the_role_count_as_those_of_nics() -> None:
     web1, web2 = guarded("web1", A, "192.0.2.1"), listed(B.upper(), "192.0.2.1")
     conflict = only((declared(web1, nic("web2", mac=B), guard_guards=[web2]), H1))
     assert conflict.message == "192.0.2.1 is allowed to several guests by their guards"
-    trusted = nic("web1", mac=A, trust_guest_rx_filters=True)
-    for policy, noted in (("drop", False), ("count", True)):
-        both = declared(trusted, guard_guards=[listed(A)], guard_policy=policy)
-        assert any("trust_guest" in note["reason"] for note in compare.gaps(fleet((both, H1)))) is noted
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_what_a_guard_checks_is_not_written_to(frame: bytes, first: int | None) 
 @pytest.mark.parametrize(("policy", "verdict"), [("drop", 2), ("count", -1)])
 def test_a_forged_frame_is_counted_once(policy: str, verdict: int) -> None:
     machine = bpf_machine.Machine(checksum_program.program(bpf_machine.LAYOUT, policy, 5), ether(0x0806, bytes(28)))
-    assert (machine.run((20, 10)), machine.counted) == (verdict, 1)
+    assert (machine.run((20, 10)), machine.counted, machine.last) == (verdict, 1, bpf_machine.TIME)
     # One that is complete, whatever it claims, is for nftables.
     assert (machine.run(None), machine.counted) == (-1, 1)
 

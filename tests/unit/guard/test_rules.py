@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_links,
+    guard_recorders,
     model,
     options,
     parsing,
@@ -128,9 +129,20 @@ def test_a_guest_has_its_own_link_local_address(given_addresses: list[str], addr
 
 def test_a_guest_that_is_watched_loses_nothing() -> None:
     for given_options in ({}, {"addresses": ["learned"]}, {"addresses": ["192.0.2.1"], "peers": ["192.0.2.2"]}):
-        verdicts = [one for rule in rules.render(guard_of(policy="count", **given_options)) for one in rule["expr"]]
-        assert {"drop": None} not in verdicts
-        assert {"drop": None} in [one for rule in rules.render(guard_of(**given_options)) for one in rule["expr"]]
+        for policy, drops in (("count", False), ("drop", True)):
+            rendered = rules.render(guard_of(policy=policy, **given_options))
+            used = guard_recorders.used(rendered)
+            assert used
+            assert used <= rules.recorders(policy)
+            commands = [rule for name in used for rule in guard_recorders.add(name, {}, has_set=False)]
+            verdicts = [one for rule in rendered for one in rule["expr"]]
+            verdicts += [
+                one
+                for command in commands
+                if "rule" in command.get("add", {})
+                for one in command["add"]["rule"]["expr"]
+            ]
+            assert ({"drop": None} in verdicts) is drops
 
 
 def test_the_names_of_chains_and_sets_have_the_address() -> None:

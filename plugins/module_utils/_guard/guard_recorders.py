@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The chains that guards hand forbidden frames to: one of each kind and policy, for all guards. They know when.
+
+Each has a set of its own name, by link. A guard's own rule could not record it without a risk: where the kernel has no
+room for a record, it goes on with the next rule, and the frame would pass. Here the next rule is the one that drops.
+
+It is installed on the host as it is here, beside loader.py, and imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+# How the names of chains begin that drop what they get.
+DROPPED, COUNTED = "dropped_", "counted_"
+# For how long the kernel knows when a link has last sent a forbidden frame of a kind, and of how many links.
+SECONDS, SIZE = 30 * 86400, 65535
+Object = t.Dict[str, t.Any]
+
+
+def used(rules: t.Iterable[Object]) -> set[str]:
+    """Return the names of the chains that a guard's rules hand frames to."""
+    return {one["jump"]["target"] for rule in rules for one in rule["expr"] if "jump" in one}
+
+
+def add(name: str, of_table: Object, *, has_set: bool) -> list[Object]:
+    """Return the commands that give the chain ``name`` its rules, whatever it has. Its set must be missing for it."""
+    chain = {"chain": {**of_table, "name": name}}
+    last = {**of_table, "name": name, "type": "iface_index", "size": SIZE, "flags": ["timeout"], "timeout": SECONDS}
+    record = {"set": {"op": "update", "elem": {"meta": {"key": "oif"}}, "set": f"@{name}"}}
+    verdict = [{"drop": None}] if name.startswith(DROPPED) else []
+    return [
+        {"add": chain},
+        {"flush": chain},
+        *([] if has_set else [{"add": {"set": last}}]),
+        *({"add": {"rule": {**of_table, "chain": name, "expr": [one]}}} for one in (record, *verdict)),
+    ]
+
+
+def missing(library: t.Any, of_table: Object, rules: t.Iterable[Object], added: set[str]) -> list[Object]:
+    """Return the commands for those that rules use and the kernel lacks, but for those ``added``; add them to these."""
+    names = used(rules) - added
+    added |= names
+    listed = _listed(library, {"chains": {"family": of_table["family"]}}) if names else []
+    there = {one["chain"]["name"] for one in listed if one.get("chain", {}).get("table") == of_table["table"]}
+    commands = []
+    for name in sorted(names - there):
+        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+        has_set = bool(_listed(library, {"set": {**of_table, "name": name}}))
+        commands += add(name, of_table, has_set=has_set)
+    return commands
+
+
+def _listed(library: t.Any, what: Object) -> list[Object]:
+    code, output, _error = library.json_cmd({"nftables": [{"list": what}]})
+    return [one for one in output["nftables"] if "metainfo" not in one] if not code and output else []
