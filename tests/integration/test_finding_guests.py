@@ -29,9 +29,7 @@ from found_guests import (
     ask,
     in_guest,
     inventory,
-    links,
     shim,
-    temporary,
 )
 from labkit import model
 from support import run_module, running_module, until
@@ -191,26 +189,23 @@ def test_a_temporary_address_comes_after_that_which_follows_from_the_mac_address
 
 
 def test_nothing_is_left_of_a_probe_that_is_killed(lab: Lab) -> None:
-    before = links(lab)
+    before = found_guests.links(lab)
     # Slow enough to be there when it is killed.
     params = {"probe": True, "probe_networks": [NETWORK], "probe_rate": 1, "agent": False}
     with running_module("macvtap_guest_addresses_info", params, prefix=lab.hv.prefix) as process:
         # The switch has learned the address of a link that is not there otherwise.
-        assert until(lambda: bool(temporary(lab)), 30)
+        assert until(lambda: bool(found_guests.temporary(lab)), 30)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-    assert links(lab) == before
+    assert found_guests.links(lab) == before
     # Its namespace goes a moment after its last process.
     lower = "/sys/class/net/eth0/upper_*"
     assert until(lambda: len(lab.hv.run("sh", "-c", f"ls -d {lower}").split()) == 2)
 
 
 def test_the_time_of_wait_for_is_over(lab: Lab) -> None:
-    result = run_module(
-        "macvtap_guest_addresses_info",
-        {"domains": ["web3"], "wait_for": {"family": "ipv6", "count": 2, "timeout": 1}},
-        prefix=lab.hv.prefix,
-    )
+    awaited = {"domains": ["web3"], "wait_for": {"family": "ipv6", "count": 2, "timeout": 1}}
+    result = run_module("macvtap_guest_addresses_info", awaited, prefix=lab.hv.prefix)
     assert result["failed"]
     lacks = f"these NICs do not have 2 IPv6 addresses that are claimed: web3 {ALONE} (has"
     assert result["msg"].startswith(f"wait_for: after 1 seconds {lacks}")
