@@ -28,6 +28,8 @@ GUARD_FILES = (
     "/etc/linuxvirt-macvtap/guard* /etc/udev/rules.d/*macvtap-guard* /etc/libvirt/hooks/qemu.d/macvtap-guard "
     "/etc/systemd/system/macvtap-guard.service /etc/systemd/system/*/macvtap-guard.*"
 )
+# Where it says that libvirt's own rules are gone too, which it sets once: it then starts no network that needs them.
+_FLUSHED = "/run/nftables-flushed"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,13 @@ class Hypervisor:
         if answer.returncode:
             self.run("sh", "-c", self.start_script)
 
+    def nft(self, command: str) -> str:
+        """Let the library carry out a command of nft, and return what it says."""
+        if "flush ruleset" in command:
+            self.run("touch", _FLUSHED)
+        code = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
+        return self.run("/usr/bin/python3", "-c", code, command)
+
     def define(self, xml: str) -> None:
         self.virsh("define", "/dev/stdin", stdin=xml)
 
@@ -129,6 +138,8 @@ class Hypervisor:
     def reset(self) -> None:
         """Remove all domains and networks, all guards, and all links but eth0 and a new up1."""
         self.clear()
+        if self.run("sh", "-c", f"rm {_FLUSHED} 2>/dev/null && echo flushed || true"):
+            self.restart()
         self.run("sh", "-c", f"rm -rf {GUARD_FILES}")
         self.hairpin(False)
         names = {link["ifname"] for link in json.loads(self.run("ip", "-j", "link"))} - {"lo", model.UPLINK}

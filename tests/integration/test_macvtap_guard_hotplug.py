@@ -24,7 +24,6 @@ pytestmark = direct_iface.MARKS
 D = "52:54:00:00:00:0d"
 NAME = f"mvg{B.replace(':', '')}"
 _TESTS = str(pathlib.Path(guest_flood.__file__).parent)
-_NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
 # A guest without an operating system sends nothing. So its frames are written into its tap, at the very moment when
 # libvirt has attached the NIC. It releases a NIC only when it is reset.
 _WRITE = f"""
@@ -110,7 +109,7 @@ class Guest:
         return self.lan.until()
 
     def table(self) -> str:
-        return self.hv.run(PYTHON, "-c", _NFT, "list table netdev linuxvirt_macvtap")
+        return self.hv.nft("list table netdev linuxvirt_macvtap")
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 C = "52:54:00:00:00:0c"
 _MOST_STEPS = 30
-_NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
 _FILES = (
     "find /etc/linuxvirt-macvtap /etc/libvirt/hooks /etc/udev/rules.d /etc/systemd/system /run/linuxvirt-macvtap "
     "-name '*guard*' ! -path '/run/*/guards.json' 2>/dev/null; true"
@@ -92,7 +91,7 @@ def test_a_nic_and_its_guard_are_complete_in_the_end(started: Hypervisor) -> Non
     def whenever() -> bool:
         udev(hv)
         assert hv.virsh("domstate", "web1").strip() == "running"
-        return "closed" in hv.run(PYTHON, "-c", _NFT, "list table netdev linuxvirt_macvtap")
+        return "closed" in hv.nft("list table netdev linuxvirt_macvtap")
 
     nic = {"domain": "web1", "mac": B, "source": "eth0", "guard": {"addresses": ["192.0.2.11"]}}
     assert step_by_step(hv, "libvirt_direct_iface", nic, whenever) >= 4

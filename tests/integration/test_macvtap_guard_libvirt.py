@@ -59,7 +59,7 @@ class Guards:
         return re.sub(r"\n+", "\n", re.sub(shared, "", self.nft("list table netdev linuxvirt_macvtap"), flags=re.S))
 
     def nft(self, command: str) -> str:
-        return self._hv.run(PYTHON, "-c", _NFT, command)
+        return self._hv.nft(command)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 BESIDE = "52:54:00:00:0c:03"
 RECORDS = "/run/linuxvirt-macvtap/links"
-_NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
 
 
 class Guarded:
@@ -40,7 +39,7 @@ class Guarded:
         return self.hv.run("sh", "-c", f"{PYTHON} /etc/linuxvirt-macvtap/guard {' '.join(words)} 2>&1")
 
     def flush(self) -> None:
-        self.hv.run(PYTHON, "-c", _NFT, "flush ruleset")
+        self.hv.nft("flush ruleset")
 
     def ip(self, *words: str) -> None:
         self.hv.run("ip", "link", *words)
@@ -132,7 +131,7 @@ def test_a_link_that_is_renamed_keeps_its_guard(guest: Guarded) -> None:
     guest.program("link", "renamed0")
     assert guest.links()[MAC] == ["renamed0"]
     assert guest.passes("renamed0", "mac", "own ip4") == ["own ip4"]
-    assert "guest0" not in guest.hv.run(PYTHON, "-c", _NFT, "list table netdev linuxvirt_macvtap")
+    assert "guest0" not in guest.hv.nft("list table netdev linuxvirt_macvtap")
     # The former name is nobody's.
     guest.add("guest0", "52:54:00:00:0d:04")
     guest.program("load")

@@ -67,16 +67,16 @@ class Guest:
         return found
 
 
-def rename(link: str, name: str) -> None:
+def rename(former: str, new: str) -> None:
     """Give a link another name, and wait until udev has put its guard on it."""
     # This kernel renames no link that is up (EBUSY).
-    for words in ((link, "down"), (link, "name", name), (name, "up")):
+    for words in ((former, "down"), (former, "name", new), (new, "up")):
         subprocess.run(["ip", "link", "set", *words], check=True)
     library = nftables.Nftables()
     deadline = time.monotonic() + 60
-    while library.cmd(f"list chain netdev linuxvirt_macvtap link_{name}")[0]:
+    while library.cmd(f"list chain netdev linuxvirt_macvtap link_{new}")[0]:
         if time.monotonic() > deadline:
-            sys.exit(f"udev has put no guard on {name}")
+            sys.exit(f"udev has put no guard on {new}")
         time.sleep(0.1)
     subprocess.run(["udevadm", "settle"], check=True)
 
