@@ -68,7 +68,7 @@ class ActionModule(ActionBase):
             self._complete(result, stages, reader.invalid())
         result["differences"] = plans.differences(result)
         if options["host"]:
-            result["fleet"] = json.dumps({**_found(result), **declared})
+            result["fleet"] = json.dumps({**_found(result), **declared}, default=str)
         return result
 
     def _look(self, options: Result, variables: Result) -> Result:

@@ -15,7 +15,7 @@ import pytest
 from direct_iface import B, C, ok
 from flooded_lan import OWN, Lan, lan_of
 from pending import settled
-from support import PYTHON, run_module, until
+from support import PYTHON, ROOT, ansible_path, run_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -66,6 +66,16 @@ def detach(domain, alias, flags):
 libvirt.virDomain.attachDeviceFlags, libvirt.virDomain.detachDeviceAlias = attach, detach
 """
 )
+# LINK MAC SECONDS: closed, by a clock that is so many seconds ahead.
+_CLOSE = """
+import nftables, sys, time
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
+link, mac, seconds = sys.argv[1:]
+commands = [{"add": {"table": {"family": nft.FAMILY, "name": nft.TABLE}}}]
+commands += nft.close_link(link, mac, time.time() + int(seconds))
+code, _output, error = nftables.Nftables().json_cmd({"nftables": commands})
+sys.exit(error if code else 0)
+"""
 # As it is before Linux 6.16.
 _OLD_KERNEL = """
 import json, nftables, os
@@ -107,6 +117,10 @@ class Guest:
         """Let it send, and return what has arrived of that and of what it has sent before."""
         self.hv.run(PYTHON, "-c", f"{_WRITE}\nwrite({self.target()!r}, {self.mac!r})")
         return self.lan.until()
+
+    def ours(self, code: str, *words: str) -> None:
+        """Run code that may import the collection."""
+        self.hv.run("env", f"PYTHONPATH={ROOT / '.collections'}:{ansible_path()}", PYTHON, "-c", code, *words)
 
     def table(self) -> str:
         return self.hv.nft("list table netdev linuxvirt_macvtap")
@@ -247,6 +261,29 @@ def test_a_nic_that_was_attached_and_not_opened_is_opened_by_the_next_task(guest
     guest.guard()
     assert guest.arrived() == OWN
     assert guest.links() == [guest.target()]
+
+
+def test_a_nic_that_nobody_opens_is_closed_for_a_minute(guest: Guest) -> None:
+    params = {"domain": "web1", "mac": B, "source": "eth0"}
+    assert killed_steps.killed("libvirt_direct_iface", params, prefix=guest.hv.prefix, after=2)
+    # As if that had been a minute ago.
+    guest.ours(_CLOSE, NAME, B, "-61")
+    assert "closed" in guest.table()
+    assert guest.arrived() > OWN
+    guest.guard()
+    assert "closed" not in guest.table()
+
+
+def test_a_nic_whose_guard_is_removed_meanwhile_is_not_left_closed(guest: Guest) -> None:
+    guest.guard(state="absent")
+    ok(guest.iface(patch=""))
+    # As the run has done that attaches it, before the other one.
+    guest.ours(_CLOSE, guest.target(), B, "0")
+    assert "closed" in guest.table()
+    # As the keeper does.
+    code = "from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader; import sys; "
+    guest.ours(f"{code} sys.exit(loader.main(sys.argv[1:]))", "open", B, guest.target())
+    assert "closed" not in guest.table()
 
 
 def test_what_a_guest_releases_late_is_closed_too(guest: Guest) -> None:

@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import gu
 
 Nic = t.Tuple[str, str]
 _WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
-_ANYTHING, _NOTHING = "the guest may send anything", "nothing that the guest sends gets out"
+_ANYTHING, _NOTHING = "the guest may send anything", "nothing that the guest sends gets out for a minute at most"
 
 
 class Failures(t.NamedTuple):
@@ -74,8 +74,11 @@ class Arrival:
 
     def put_on(self, link: str) -> Failures:
         """Put the guard of the NIC on the link that it has got. If it cannot be put on, the link stays closed."""
-        self._is_open = self._is_open or link == self.link
-        return put_on([(link, self._mac)], closed={self.link})
+        failures = put_on([(link, self._mac)], closed={self.link})
+        # Others may have removed the guard meanwhile. Then nothing has opened the link.
+        done = link == self.link and not failures.refused and self._mac in loader.stored()
+        self._is_open = self._is_open or done
+        return failures
 
     def open(self) -> None:
         """Leave nothing closed: the NIC has not come, or has got another link."""

@@ -15,6 +15,9 @@ TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
 PRIORITY = -10
 Object = t.Dict[str, t.Any]
 OF_TABLE = {"family": FAMILY, "table": TABLE}
+# How long a link stays closed that nobody opens: those who should are killed, or fail. Its guest may not be silent for
+# ever. It is more than libvirt takes to attach a NIC.
+CLOSED_SECONDS = 60
 # In the comment of a rule, in place of the index of a link that has one.
 ANY, CLOSED = "-", "closed"
 # 15 characters, the most that a link's name has. libvirt drops names that begin as those that it generates itself.
@@ -64,12 +67,14 @@ def add_link(link: str, mac: str, index: int | None, guard: str) -> list[Object]
     return _only_rule(link, mac, ANY if index is None else str(index), [*same, {"jump": {"target": guard}}])
 
 
-def close_link(link: str, mac: str) -> list[Object]:
+def close_link(link: str, mac: str, now: float) -> list[Object]:
     """Return the commands that let nothing out of the link that will have this name, for a NIC with a guard.
 
-    Those of :func:`add_link` open it.
+    Those of :func:`add_link` open it, and otherwise the time: ``now`` is in seconds since 1970.
     """
-    return _only_rule(link, mac, CLOSED, [{"drop": None}])
+    until = int(now) + CLOSED_SECONDS
+    early = {"match": {"op": "<", "left": {"meta": {"key": "time"}}, "right": until}}
+    return _only_rule(link, mac, CLOSED, [early, {"drop": None}])
 
 
 def _only_rule(link: str, mac: str, what: str, expressions: t.Sequence[Object]) -> list[Object]:

@@ -42,16 +42,17 @@ def missing(library: t.Any, of_table: Object, rules: t.Iterable[Object], added: 
     """Return the commands for those that rules use and the kernel lacks, but for those ``added``; add them to these."""
     names = used(rules) - added
     added |= names
-    listed = _listed(library, {"chains": {"family": of_table["family"]}}) if names else []
-    there = {one["chain"]["name"] for one in listed if one.get("chain", {}).get("table") == of_table["table"]}
+    chains = listed(library, {"chains": {"family": of_table["family"]}}) if names else []
+    there = {one["chain"]["name"] for one in chains if one.get("chain", {}).get("table") == of_table["table"]}
     commands = []
     for name in sorted(names - there):
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-        has_set = bool(_listed(library, {"set": {**of_table, "name": name}}))
+        has_set = bool(listed(library, {"set": {**of_table, "name": name}}))
         commands += add(name, of_table, has_set=has_set)
     return commands
 
 
-def _listed(library: t.Any, what: Object) -> list[Object]:
+def listed(library: t.Any, what: Object) -> list[Object]:
+    """Return what the library lists of ``what``, [] if the kernel does not have it."""
     code, output, _error = library.json_cmd({"nftables": [{"list": what}]})
     return [one for one in output["nftables"] if "metainfo" not in one] if not code and output else []

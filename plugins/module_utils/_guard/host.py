@@ -202,7 +202,6 @@ class Guards:
         bound = {one.link: one.mac for one in host.bindings}
         changed = {one.link for one in host.bindings if not one.intact}
         gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
-        gone |= chains.orphans(host)
         commands = [one for link in sorted(gone) for one in guard_commands.remove_link(link)]
         loaded = [self._of_guard(before, after) for before, after in pairs]
         policies = {new.active.policy for (_old, new), one in zip(pairs, loaded) if new.active and one}
@@ -262,7 +261,8 @@ class Guards:
         orphans = chains.orphans(self._observed)
         if not check_mode:
             if orphans:
-                self._table.replace([one for link in sorted(orphans) for one in guard_commands.remove_link(link)])
+                # It looks again: a NIC may have got the name meanwhile.
+                loader.Loader({}).free(sorted(orphans))
             # Links without a record are of an older version, or of a run that was killed.
             states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
             with guard_links.recorded(self._owners(states, self._observed), self._warnings):

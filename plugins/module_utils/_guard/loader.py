@@ -22,6 +22,7 @@ import importlib
 import json
 import os
 import sys
+import time
 import typing as t
 
 if t.TYPE_CHECKING or __package__:
@@ -147,7 +148,7 @@ class Loader:
             self._check(present[link], self._guards[owners[link]])
 
     def close(self, link: str, mac: str) -> bool:
-        """Let nothing out of the link that will have this name, until the guard of its NIC is put on it.
+        """Let nothing out of the link that will have this name, until the guard of its NIC is put on it, or a minute.
 
         Return whether that is so: not of a guard that only counts, and not if a link has that name. Linux before 6.16
         has no chains for links that do not exist.
@@ -155,22 +156,25 @@ class Loader:
         if not self._guards.get(mac, {}).get("required") or guard_links.index_of(link) is not None:
             return False
         try:
-            self._run(nft.close_link(link, mac))
+            self._run(nft.close_link(link, mac, time.time()))
         except RuntimeError:
             return False
         return True
 
     def open(self, link: str, mac: str) -> None:
-        """Put the guard of a NIC on its link. If there is no such macvtap link, close the name no longer."""
+        """Put the guard of a NIC on its link. If there is no such link, or no guard, close the name no longer."""
         closed = nft.is_closed(self._chain_on(link))
-        if guard_links.is_macvtap(link):
+        if mac in self._guards and guard_links.is_macvtap(link):
             self.on([(link, mac)], closed=[link] if closed else ())
         else:
             self.free([link])
 
     def free(self, links: t.Iterable[str]) -> None:
         """Close these names no longer: other NICs have got them since the run that has closed them was killed."""
-        self._run([one for link in links if nft.is_closed(self._chain_on(link)) for one in nft.remove_link(link)])
+        for link in links:
+            # Another run may be doing the same.
+            with contextlib.suppress(RuntimeError):
+                self._run(nft.remove_link(link) if nft.is_closed(self._chain_on(link)) else ())
 
     def off(self, links: t.Iterable[str]) -> None:
         """Take whatever guard there is off these links."""
@@ -210,13 +214,9 @@ class Loader:
     def _add(self, mac: str) -> list[Object]:
         guard = self._guards[mac]
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-        missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
+        missing = [s for s in guard["sets"] if not guard_recorders.listed(self._library, _of_table("set", s["name"]))]
         shared = guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], self._recorders)
         return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))]
-
-    def _has_set(self, name: str) -> bool:
-        code, _output, _error = self._library.json_cmd({"nftables": [{"list": _of_table("set", name)}]})
-        return not code
 
     def _run(self, commands: t.Sequence[Object]) -> None:
         if not commands:
@@ -263,8 +263,7 @@ def _carry_out(loader: Loader, operation: str, desired: t.Sequence[tuple[str, st
     elif operation == "open":
         loader.open(*desired[0])
     elif operation == "close":
-        if loader.close(*desired[0]):
-            sys.stdout.write(desired[0][0] + "\n")
+        sys.stdout.write(desired[0][0] + "\n" if loader.close(*desired[0]) else "")
     else:
         loader.on(desired)
 
@@ -280,8 +279,9 @@ def main(words: t.Sequence[str]) -> int:
         sys.stderr.write(f"linuxvirt.macvtap: cannot read {STORE}: {exc}\n")
         return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
-    named = [link for link, mac in desired or () if mac not in guards and nft.may_be_declared(link)]
-    if named and words[0] in ("qemu", "close"):
+    unguarded = [link for link, mac in desired or () if mac not in guards]
+    named = [link for link in unguarded if words[0] == "open" or nft.may_be_declared(link)]
+    if named and words[0] != "link":
         with contextlib.suppress(Exception):
             Loader(guards).free(named)
     if not macs:

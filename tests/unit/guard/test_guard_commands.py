@@ -34,7 +34,7 @@ def test_only_a_declared_name_may_be_another_nics_later() -> None:
 
 def test_what_opens_a_link_replaces_what_closed_it() -> None:
     name = nft.name_for(A)
-    close, opened = nft.close_link(name, A), nft.add_link(name, A, 7, "guard_x")
+    close, opened = nft.close_link(name, A, 1e9), nft.add_link(name, A, 7, "guard_x")
     # One chain, at one hook, that is emptied first.
     assert close[:2] == opened[:2]
     assert [len(listed(one)) for one in (close, opened)] == [1, 1]
@@ -50,10 +50,10 @@ def test_what_opens_a_link_replaces_what_closed_it() -> None:
         (nft.add_link("macvtap0", A, 7, "guard_x"), A),
         (nft.add_link("macvtap0", A, 8, "guard_x"), ""),
         (nft.add_link("macvtap0", A, None, "guard_x"), ""),
-        (nft.close_link(nft.name_for(A), A), A),
+        (nft.close_link(nft.name_for(A), A, 1e9), A),
         # Any NIC may have got a name that was declared.
-        (nft.close_link("web0", A), ""),
-        (nft.close_link(nft.name_for(B), A), ""),
+        (nft.close_link("web0", A, 1e9), ""),
+        (nft.close_link(nft.name_for(B), A, 1e9), ""),
         ([], ""),
     ],
 )
