@@ -54,7 +54,7 @@ def start(hv: Hypervisor, *nics: str) -> None:
     assert guest_has(hv, "web1", {A, B})
     interface = hv.in_guest("web1", "sh", "-c", f"grep -l {A} /sys/class/net/*/address").split("/")[4]
     hv.in_guest("web1", "ip", "address", "add", "10.77.0.2/24", "dev", interface)
-    hv.in_guest("web1", "sh", "-c", "setsid nc -l -p 7 -e cat </dev/null >/dev/null 2>&1 &")
+    hv.in_guest("web1", "sh", "-c", "setsid nc -ll -p 7 -e cat </dev/null >/dev/null 2>&1 &")
 
 
 BRIDGED = nic(A).replace("type='direct'", "type='bridge'").replace("dev='eth0' mode='bridge'", "bridge='lan7'")

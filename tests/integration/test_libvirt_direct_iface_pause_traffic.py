@@ -41,7 +41,7 @@ nic=$(grep -l $0 /sys/class/net/*/address | cut -d / -f 5)
 until [ -e /run/nic/$nic.* ]; do sleep 0.1; done
 kill $(cat /run/nic/$nic.*)
 ip address add $1/24 dev $nic
-setsid nc -l -p $2 -e cat </dev/null >/dev/null 2>&1 &
+setsid nc -ll -p $2 -e cat </dev/null >/dev/null 2>&1 &
 """
 ENTRIES: list[list[Result]] = [
     # A bridge, and a NAT network, to an uplink.

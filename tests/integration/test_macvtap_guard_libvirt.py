@@ -229,7 +229,7 @@ nic=$(grep -l $0 /sys/class/net/*/address | cut -d / -f 5)
 until [ -e /run/nic/$nic.* ]; do sleep 0.1; done
 kill $(cat /run/nic/$nic.*)
 ip address add $1/24 dev $nic
-setsid nc -l -p 7 -e cat </dev/null >/dev/null 2>&1 &
+setsid nc -ll -p 7 -e cat </dev/null >/dev/null 2>&1 &
 until grep -q ' [0-9A-F]*:0007 [0-9A-F]*:0000 0A ' /proc/net/tcp*; do sleep 0.1; done
 echo $nic
 """
