@@ -75,9 +75,10 @@ class Arrival:
     def put_on(self, link: str) -> Failures:
         """Put the guard of the NIC on the link that it has got. If it cannot be put on, the link stays closed."""
         failures = put_on([(link, self._mac)], closed={self.link})
-        # Others may have removed the guard meanwhile. Then nothing has opened the link.
-        done = link == self.link and not failures.refused and self._mac in loader.stored()
-        self._is_open = self._is_open or done
+        if link == self.link and not failures.refused:
+            # Others may have removed the guard meanwhile, or damaged the file. Then nothing has opened the link.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                self._is_open = self._mac in loader.stored()
         return failures
 
     def open(self) -> None:
