@@ -170,7 +170,7 @@ class Loader:
             self.free([link])
 
     def free(self, links: t.Iterable[str]) -> None:
-        """Close these names no longer: other NICs have got them since the run that has closed them was killed."""
+        """Close these names no longer: their NICs have not come, or have no guard, or other NICs have the names."""
         for link in links:
             # Another run may be doing the same.
             with contextlib.suppress(RuntimeError):

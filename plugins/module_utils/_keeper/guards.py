@@ -42,7 +42,7 @@ class Guards:
             self._run("open", self._mac, link)
 
     def _run(self, *words: str) -> str:
-        # The NIC matters more. Whatever is closed is opened by the next task about the guard, and by udev.
+        # The NIC matters more. Whatever is closed is opened by udev, by the next task about the guard, or by the time.
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             if self._command:
                 argv = [*self._command, *words]
