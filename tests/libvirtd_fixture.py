@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+import left_over
 import preloaded
 from support import OTHER_ROOT, ROOT, ansible_path
 
@@ -136,7 +137,7 @@ class Hypervisor:
             self.virsh("net-undefine", name)
 
     def reset(self) -> None:
-        """Remove all domains and networks, all guards, and all links but eth0 and a new up1."""
+        """Remove all domains, networks and guards, all links but eth0 and a new up1; see that no more is left."""
         self.clear()
         if self.run("sh", "-c", f"rm {_FLUSHED} 2>/dev/null && echo flushed || true"):
             self.restart()
@@ -146,6 +147,7 @@ class Hypervisor:
         # Some go with another, and the kernel's own stay.
         self.run("sh", "-c", 'for name; do ip link del "$name" 2>/dev/null; done; true', "sh", *sorted(names))
         self.add_up1()
+        left_over.clear(self.run)
 
     def add_up1(self) -> None:
         self.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
@@ -163,6 +165,7 @@ def hypervisors(lab: str, names: tuple[str, ...], indexes: int = 1024) -> t.Iter
         made = [Hypervisor(declared.hypervisor(name)) for name in names]
         for one in made:
             one.add_up1()
+            left_over.note(one.run)
             prefixes.append(one.prefix)
             preloaded.allow(one.prefix)
         yield made

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from labkit import guest, image, indexes, lifecycle, model, reach, ssh, switch, vm, vmimage
+from labkit import debian, guest, image, indexes, lifecycle, model, reach, ssh, switch, vm, vmimage
 from labkit.shell import LabError
 
 Adder = t.Callable[..., argparse.ArgumentParser]
@@ -23,7 +23,7 @@ Command = t.Callable[[argparse.Namespace], "int | None"]
 
 def create(args: argparse.Namespace) -> None:
     hypervisors = ("" if args.vms else "hv1,hv2") if args.hypervisors is None else args.hypervisors
-    lab = model.declare(args.name, words(hypervisors), words(args.vms), args.vlans)
+    lab = model.declare(args.name, words(hypervisors), words(args.vms), args.vlans, args.release)
     lifecycle.create(lab, index_count=args.index_count, cache=image.cache_dir(args.cache))
 
 
@@ -62,8 +62,13 @@ def reboot(args: argparse.Namespace) -> None:
 
 def vm_image(args: argparse.Namespace) -> None:
     with lifecycle.interruptible():
-        built = vmimage.build(image.cache_dir(args.cache))
+        built = vmimage.build(image.cache_dir(args.cache), args.release or vmimage.RELEASE)
     show({key: str(path) for key, path in dataclasses.asdict(built).items()})
+
+
+def root(args: argparse.Namespace) -> None:
+    with lifecycle.interruptible():
+        print(debian.hypervisor_root(image.cache_dir(args.cache), args.release))
 
 
 def execute(args: argparse.Namespace) -> None:
@@ -142,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--hypervisors", help="their names, comma-separated (hv1,hv2, or none beside virtual machines)")
     sub.add_argument("--vms", default="", help="names of those that are virtual machines, comma-separated (none)")
     sub.add_argument("--vlans", type=numbers, default="", help="VLANs of the switch, comma-separated (none)")
+    of_release(sub, os.environ.get("LAB_RELEASE", ""), "their Debian (LAB_RELEASE, or this machine's own)")
     with_cache(sub)
     sub.add_argument("--index-count", type=int, default=indexes.COUNT, help="interface indexes each (%(default)s)")
     of_lab("destroy", destroy, "remove a lab and all that runs in it; harmless where there is none")
@@ -163,12 +169,19 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("hv")
     sub.add_argument("--timeout", type=float, default=vm.BOOT_TIMEOUT, help="seconds (%(default)s)")
     sub.add_argument("--append", default="", help="what the kernel's command line has besides, at this boot")
-    with_cache(command("vm-image", vm_image, "build the virtual machines' disk and kernel, unless they are cached"))
+    sub = with_cache(command("vm-image", vm_image, "build a virtual machine's disk and kernel, unless they are cached"))
+    of_release(sub, "", f"its Debian ({vmimage.RELEASE})")
+    sub = with_cache(command("root", root, "build a hypervisor's root directory, unless it is cached; print its path"))
+    sub.add_argument("release", choices=debian.RELEASES)
     sub = command("reserve-indexes", reserve_indexes, "give any network namespace its own range of interface indexes")
     sub.add_argument("--netns", required=True, help="a name of `ip netns`, or a path such as /proc/PID/ns/net")
     sub.add_argument("--count", type=int, default=indexes.COUNT)
     guest_commands(command, of_lab)
     return top
+
+
+def of_release(sub: argparse.ArgumentParser, default: str, text: str) -> None:
+    sub.add_argument("--release", default=default, metavar="|".join(debian.RELEASES), help=text)
 
 
 def words(text: str) -> tuple[str, ...]:

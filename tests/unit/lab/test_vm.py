@@ -138,26 +138,6 @@ def test_it_lives_on_the_switch() -> None:
     assert ONE.dir != LAB.switch.dir
 
 
-def test_a_key_is_of_all_that_goes_in() -> None:
-    key = vmimage.key(b"code", {"etc/a": b"1", "etc/b": b"2"})
-    assert key == vmimage.key(b"code", {"etc/b": b"2", "etc/a": b"1"})
-    others = [
-        vmimage.key(b"other", {"etc/a": b"1", "etc/b": b"2"}),
-        vmimage.key(b"code", {"etc/a": b"1", "etc/b": b"3"}),
-        vmimage.key(b"code", {"etc/a": b"1", "etc/c": b"2"}),
-        vmimage.key(b"code", {"etc/a": b"1"}),
-        vmimage.key(b"code", {"etc/a": b"1\0etc/b\x001\x002"}),
-    ]
-    assert len({key, *others}) == 1 + len(others)
-
-
-def test_no_mirror_is_part_of_the_recipe() -> None:
-    argv = vmimage.mmdebstrap(Path("/build/root"))
-    assert "://" not in " ".join(argv)
-    assert argv[-1] == "-"
-    assert vmimage.KERNEL in vmimage.PACKAGES
-
-
 @pytest.mark.parametrize(
     ("hypervisors", "vms"),
     [((), ()), (("a",), ("a",)), ((), ("lan",)), ((), ("abcdefghij",)), (("vm10",), ("vm1",)), ((), ("VM",))],

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from labkit import cells, hypervisor, image, indexes, model, reach, ssh, switch, vm, vmimage
+from labkit import cells, debian, hypervisor, image, indexes, model, reach, ssh, switch, vm, vmimage
 from labkit.model import Cell, Lab, Vm
 from labkit.shell import LabError, locked, say
 
@@ -64,7 +65,8 @@ def create(
             if there != lab:
                 have = ",".join((*there.hypervisors, *there.vm_names))
                 vlans = "".join(f", VLAN {vlan}" for vlan in there.vlans)
-                raise LabError(f"lab {lab.name} is there with hypervisors {have}{vlans}; destroy it first")
+                release = there.release and f", Debian {there.release}"
+                raise LabError(f"lab {lab.name} is there with hypervisors {have}{vlans}{release}; destroy it first")
             say(f"lab {lab.name} is up already")
             return there
         if there is not None or lab.dir.exists():
@@ -92,10 +94,12 @@ def check_machine(programs: t.Mapping[str, str]) -> None:
 
 def build(lab: Lab, index_count: int, cache: Path, system: hypervisor.System) -> None:
     model.save(lab)
+    if lab.release and lab.hypervisors:
+        system = dataclasses.replace(system, root=debian.hypervisor_root(cache, lab.release))
     if lab.vms:
         # The guests' first: it takes seconds, and others who need it would wait for the machine's, which takes minutes.
         image.build(cache)
-        vmimage.build(cache)
+        vmimage.build(cache, lab.release or vmimage.RELEASE)
     say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
     switch.create(lab)
     ssh.make_keys(lab)

@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+from labkit import debian
 from labkit.shell import LabError
 
 BASE = Path("/run/linuxvirt-lab")
@@ -84,6 +85,8 @@ class Lab:
     vm_names: tuple[str, ...] = ()
     # Of the switch, beside what has no tag.
     vlans: tuple[int, ...] = ()
+    # Debian's, of all hypervisors; by default it is this machine's own, and a virtual machine's the lab's choice.
+    release: str = ""
 
     @property
     def dir(self) -> Path:
@@ -128,7 +131,13 @@ class Lab:
         return found
 
 
-def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = (), vlans: tuple[int, ...] = ()) -> Lab:
+def declare(
+    name: str,
+    hypervisors: tuple[str, ...],
+    vms: tuple[str, ...] = (),
+    vlans: tuple[int, ...] = (),
+    release: str = "",
+) -> Lab:
     """A lab of these names; raises LabError for names that would not fit what is made of them."""
     # A hypervisor's name has no hyphen, so that the last hyphen of a namespace's name ends the lab's name.
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", name):
@@ -144,7 +153,7 @@ def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = (), 
         raise LabError(f"hypervisors {','.join(names)}: one name twice")
     if len(set(vlans)) != len(vlans) or len(vlans) > MAX_VLANS or not all(1 <= vlan <= 4094 for vlan in vlans):
         raise LabError(f"VLANs {','.join(map(str, vlans))}: at most {MAX_VLANS} different numbers from 1 to 4094")
-    lab = Lab(name, hypervisors, vms, vlans)
+    lab = Lab(name, hypervisors, vms, vlans, release and debian.required(release))
     ports = [port for cell in lab.cells[1:] for port in cell.ports.values()]
     if len(set(ports)) != len(ports):
         raise LabError(f"hypervisors {','.join(names)}: their switch ports would have one name twice; rename one")
@@ -153,7 +162,7 @@ def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = (), 
 
 def save(lab: Lab) -> None:
     lab.dir.mkdir(parents=True, mode=0o700)
-    stored = {"hypervisors": lab.hypervisors, "vms": lab.vm_names, "vlans": lab.vlans}
+    stored = {"hypervisors": lab.hypervisors, "vms": lab.vm_names, "vlans": lab.vlans, "release": lab.release}
     (lab.dir / "lab.json").write_text(json.dumps(stored) + "\n")
 
 
@@ -162,7 +171,8 @@ def load(name: str) -> Lab | None:
     declare(name, ("hv1",))
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
-        return Lab(name, *(tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans")))
+        many = (tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans"))
+        return Lab(name, *many, stored.get("release", ""))
     except FileNotFoundError:
         return None
     except ValueError as error:

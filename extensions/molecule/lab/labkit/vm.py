@@ -71,7 +71,7 @@ def preference(vm: Vm) -> list[list[str]]:
 
 def start(lab: Lab, vm: Vm, cache: Path) -> None:
     """Plug it in and switch it on; it is there when `wait` says so."""
-    built = vmimage.build(cache)
+    built = vmimage.build(cache, lab.release or vmimage.RELEASE)
     switch.add_taps(lab, vm)
     vm.dir.mkdir(parents=True)
     make_seed(lab, vm, cache)

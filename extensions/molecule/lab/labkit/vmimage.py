@@ -7,45 +7,36 @@ Built once into a cache directory, under a name that is a hash of what goes in.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import os
 import shutil
-import time
-import typing as t
 from pathlib import Path
 
-from labkit.shell import LabError, locked, run, say
+from labkit import debian
+from labkit.shell import run, say
 
 HERE = Path(__file__).resolve().parent
 FILES = HERE.parent / "vm"
-SUITE = "bookworm"
+# What a virtual machine has unless another is asked for.
+RELEASE = "bookworm"
 KERNEL = "linux-image-cloud-amd64"
 PACKAGES = (
+    *debian.HYPERVISOR,
+    KERNEL,
     "dbus",
     "ifupdown",
-    "iproute2",
     "iputils-ping",
     "kmod",
-    "libvirt-clients",
-    "libvirt-daemon-system",
-    KERNEL,
     "network-manager",
-    "openssh-server",
-    "procps",
-    "python3",
     "python3-apt",
-    "python3-libvirt",
-    "python3-lxml",
-    "python3-nftables",
-    "python3-pyroute2",
-    "qemu-system-x86",
     "systemd-sysv",
     "udev",
 )
 # It has ifupdown's place, and so cannot be there beside it: what its package installs lies in this directory.
 OTHER, OTHERS = "ifupdown2", "/usr/local/share/lab"
+HOOK = f"""\
+--customize-hook=mkdir "$1{OTHERS}" && cd "$1{OTHERS}" && \
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq download {OTHER}"""
 # As its installation would compile it, which takes a minute in the machine, and is done here as long as it is built.
 UNPACK = f"""\
 set -e
@@ -58,7 +49,6 @@ rm -r files {OTHER}_*.deb
 """
 # Its Python compiles each of Ansible's modules once, not at each run.
 KEPT_CODE = HERE.parent / "kept_code.py"
-PACKAGES_OF_ITS_OWN = "usr/local/lib/python3.11/dist-packages"
 # Three managers of the network at once; its files say which link is whose.
 ENABLED = ("systemd-networkd.service", "NetworkManager.service", "networking.service")
 MASKED = (
@@ -90,8 +80,6 @@ MASKED = (
     "systemd-networkd-wait-online.service",
     "systemd-pstore.service",
 )
-# Each is a directory of files nobody reads there.
-UNWANTED = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 SIZE = "3G"
 
 
@@ -101,40 +89,15 @@ class VmImage:
     disk: Path
 
 
-def build(cache: Path) -> VmImage:
-    """The virtual machine's image, from the cache if it is there."""
-    final = cache / f"vm-{key(_code(), _files())}"
-    image = VmImage(final / "vmlinuz", final / "disk.raw")
-    if final.is_dir():
-        return image
-    with locked(cache / ".lock", keep=True):
-        if not final.is_dir():
-            # Whoever holds the lock is the only one who builds: what is there is of one who was killed.
-            for leftover in cache.glob(".building-vm-*"):
-                _clear(leftover)
-            # In the cache itself, so that the rename is one step: whoever looks sees all of it or nothing.
-            work = cache / f".building-vm-{os.getpid()}"
-            work.mkdir()
-            try:
-                _build(work)
-                (work / "image").rename(final)
-            finally:
-                _clear(work)
-            for outdated in set(cache.glob("vm-*")) - {final}:
-                _clear(outdated)
-    return image
-
-
-def key(code: bytes, files: t.Mapping[str, bytes]) -> str:
-    """What goes in, whatever mirror it comes from: the code has the packages' names, and the files are these."""
-    digest = hashlib.sha256(code)
-    for name, content in sorted(files.items()):
-        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:16]
+def build(cache: Path, release: str = RELEASE) -> VmImage:
+    """The image of a virtual machine with this release, from the cache if it is there."""
+    of = debian.key(_code(), _files())
+    final = debian.cached(cache, f"vm-{debian.required(release)}", of, lambda work: _build(work, release))
+    return VmImage(final / "vmlinuz", final / "disk.raw")
 
 
 def _code() -> bytes:
-    return Path(__file__).read_bytes()
+    return Path(__file__).read_bytes() + Path(debian.__file__).read_bytes()
 
 
 def _files() -> dict[str, bytes]:
@@ -142,13 +105,10 @@ def _files() -> dict[str, bytes]:
     return {os.path.relpath(path, FILES): path.read_bytes() for path in (*paths, KEPT_CODE)}
 
 
-def _build(work: Path) -> None:
-    sources = debian_sources()
-    say(f"virtual machine: installing Debian {SUITE} into a directory (a minute or two)")
+def _build(work: Path, release: str) -> Path:
+    say(f"virtual machine: installing Debian {release} into a directory (a minute or two)")
     root, image = work / "root", work / "image"
-    # In its own PID namespace, whose end is the end of all that mmdebstrap has started, and of its mounts.
-    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    run([*alone, *mmdebstrap(root)], stdin="".join(f"{line}\n" for line in sources), timeout=1800)
+    debian.install(root, release, PACKAGES, [HOOK])
     _settle(root)
     say("virtual machine: making its disk")
     image.mkdir()
@@ -157,31 +117,7 @@ def _build(work: Path) -> None:
     # All of it initialised now, or the kernel would do that at each first boot.
     options = ["-E", "lazy_itable_init=0,lazy_journal_init=0"]
     run(["mke2fs", "-q", "-t", "ext4", *options, "-d", str(root), str(image / "disk.raw"), SIZE], timeout=300)
-
-
-def mmdebstrap(root: Path) -> list[str]:
-    """The command that installs the machine into a directory; it reads apt's sources on stdin."""
-    hook = f'mkdir "$1{OTHERS}" && cd "$1{OTHERS}" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq download {OTHER}'
-    return [
-        # No initramfs: the kernel has drivers for NVMe and ext4 built in, and starts some seconds sooner without.
-        "env", "INITRD=No", "mmdebstrap", "--quiet", "--mode=root", "--format=directory", "--variant=minbase",
-        "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in UNWANTED),
-        f"--include={','.join(PACKAGES)}", f"--customize-hook={hook}", SUITE, str(root), "-",
-    ]  # fmt: skip
-
-
-def debian_sources() -> list[str]:
-    """Debian's own archive as this machine's apt gets it, and nothing else that its apt may know."""
-    suites = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
-    wanted = ["--format", "deb $(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages", "Origin: Debian"]
-    for update in (False, True):
-        if update:
-            say("virtual machine: apt-get update")
-            run(["apt-get", "update"], timeout=300)
-        lines = sorted(set(run(["apt-get", "indextargets", *wanted]).splitlines()))
-        if found := [line for line in lines if line.split()[2] in suites]:
-            return found
-    raise LabError(f"apt knows no archive of Debian {SUITE}; the lab's virtual machine is made from that")
+    return image
 
 
 def _settle(root: Path) -> None:
@@ -194,10 +130,11 @@ def _settle(root: Path) -> None:
             shutil.copyfile(source, target)
         # Not as the checkout has it, whose umask may let nobody but root read; NetworkManager wants it so.
         target.chmod(0o755 if source.is_dir() else 0o600 if source.suffix == ".nmconnection" else 0o644)
-    packages = root / PACKAGES_OF_ITS_OWN
+    (version,) = (path.name for path in root.glob("usr/lib/python3.*"))
+    packages = root / "usr/local/lib" / version / "dist-packages"
     (packages / KEPT_CODE.name).write_bytes(KEPT_CODE.read_bytes())
     (packages / KEPT_CODE.with_suffix(".pth").name).write_text(f"import {KEPT_CODE.stem}\n")
-    run(["chroot", str(root), "python3", "-m", "py_compile", f"/{PACKAGES_OF_ITS_OWN}/{KEPT_CODE.name}"])
+    run(["chroot", str(root), "python3", "-m", "py_compile", f"/{packages.relative_to(root)}/{KEPT_CODE.name}"])
     run(["chroot", str(root), "sh", "-c", UNPACK])
     (root / "srv/lab").mkdir()
     (root / "etc/machine-id").write_text("")
@@ -209,13 +146,3 @@ def _settle(root: Path) -> None:
         path.unlink()
     for action, units in (("enable", ENABLED), ("mask", MASKED)):
         run(["chroot", str(root), "systemctl", "--quiet", action, *units])
-
-
-def _clear(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while path.exists():  # processes that were ended a moment ago may still be writing
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path)
-        # Removing it may take longer than that by itself.
-        if path.exists() and time.monotonic() > deadline:
-            raise LabError(f"{path} cannot be removed")
