@@ -171,8 +171,8 @@ def load(name: str) -> Lab | None:
     declare(name, ("hv1",))
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
-        many = (tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans"))
-        return Lab(name, *many, stored.get("release", ""))
+        hypervisors, vms, vlans = (tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans"))
+        return Lab(name, hypervisors, vms, vlans, stored.get("release", ""))
     except FileNotFoundError:
         return None
     except ValueError as error:
