@@ -5,7 +5,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule browser-test bench specs torture build clean
+.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule browser-test bench matrix specs torture build clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,10 @@ browser-test: ## The report's page in Chromium, which it installs if there is no
 bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 35 min)
 	@.ci/setup debian unit peers
 	@python tests/benchmark/run.py
+
+matrix: ## The tests on all releases, Pythons, pyroute2 and ansible-core, into docs/compatibility.md; ROWS="libvirt machine"
+	@.ci/setup debian dev
+	@.venv/bin/python .ci/matrix.py $(ROWS)
 
 specs: ## Write what follows from tables: the options of a link in the argument specification of macvtap_links (any user)
 	@.ci/setup unit

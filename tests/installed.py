@@ -38,6 +38,8 @@ class Fleet:
         Who changes anything by other means empties it."""
         self.core: pathlib.Path | None = None
         """Where another ansible-core than that of the virtual environment is, which then runs the playbooks."""
+        self.python = os.environ.get("MACVTAP_TEST_CONTROLLER", str(BIN / "python"))
+        """What runs them, with an ansible-core that it has or is given."""
 
     def play(
         self, playbook: str, *more: str, inventory: pathlib.Path = EXAMPLE, check: bool = True
@@ -52,7 +54,7 @@ class Fleet:
         }
         done = subprocess.run(
             [
-                *(str(BIN / "python"), "-m", "ansible", "playbook"),
+                *(self.python, "-m", "ansible", "playbook"),
                 playbook if playbook.endswith(".yml") else f"linuxvirt.macvtap.{playbook}",
                 *("-i", str(inventory), "-i", str(self.lab.inventory)),
                 *more,

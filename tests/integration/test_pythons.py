@@ -6,52 +6,47 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import typing as t
 
 import pytest
+from interpreters import interpreter
 from support import run_module
 
 if t.TYPE_CHECKING:
     from namespaces import Namespace
 
-VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+VERSIONS = os.environ.get("MACVTAP_TEST_PYTHONS", "3.9 3.10 3.11 3.12 3.13").split()
 # Debian 11 and EPEL 9 have 0.5.14. That of Debian 12 many other tests run with.
-PYROUTE2 = {"old": "pyroute2==0.5.14", "new": "pyroute2>=0.9"}
-
-
-def interpreter(version: str) -> str | None:
-    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv"), "versions")
-    for path in (*sorted(pyenv.glob(f"{version}.*/bin/python{version}")), shutil.which(f"python{version}")):
-        if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return str(path)
-    return None
+PYROUTE2 = os.environ.get("MACVTAP_TEST_PYROUTE2", "0.5.14 0.9.7").split()
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
     """Where each pyroute2 is. It has nothing that is for one version of Python alone."""
-    made = {age: tmp_path_factory.mktemp(age) for age in PYROUTE2}
-    for age, wanted in PYROUTE2.items():
-        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
-        subprocess.run([sys.executable, *install, "--target", made[age], wanted], check=True)
+    made = {release: tmp_path_factory.mktemp(release) for release in PYROUTE2}
+    for release, path in made.items():
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        subprocess.run([sys.executable, *install, "--target", path, f"pyroute2=={release}"], check=True)
     return made
 
 
-@pytest.fixture(scope="module", params=[(version, age) for version in VERSIONS for age in PYROUTE2], ids="-".join)
+PAIRS = [(version, release) for version in VERSIONS for release in PYROUTE2]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def python(
     request: pytest.FixtureRequest, libraries: dict[str, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     """An interpreter of the version, in a virtual environment with pyroute2."""
-    version, age = request.param
+    version, release = request.param
     found = interpreter(version)
     if found is None:
         pytest.skip(f"this machine has no Python {version}")
-    venv = tmp_path_factory.mktemp(f"{version}-{age}")
+    venv = tmp_path_factory.mktemp(f"{version}-{release}")
     subprocess.run([found, "-m", "venv", "--without-pip", venv], check=True)
-    (venv / f"lib/python{version}/site-packages/pyroute2.pth").write_text(f"{libraries[age]}\n")
+    (venv / f"lib/python{version}/site-packages/pyroute2.pth").write_text(f"{libraries[release]}\n")
     return str(venv / "bin" / "python")
 
 

@@ -83,6 +83,10 @@ MASKED = (
 SIZE = "3G"
 
 
+# In the image's directory: the packages that it has, a line each.
+LISTED = "packages"
+
+
 @dataclasses.dataclass(frozen=True)
 class VmImage:
     kernel: Path
@@ -112,12 +116,19 @@ def _build(work: Path, release: str) -> Path:
     _settle(root)
     say("virtual machine: making its disk")
     image.mkdir()
+    (image / LISTED).write_text(listing(root))
     (kernel,) = root.glob("boot/vmlinuz-*")
     shutil.copyfile(kernel, image / "vmlinuz")
     # All of it initialised now, or the kernel would do that at each first boot.
     options = ["-E", "lazy_itable_init=0,lazy_journal_init=0"]
     run(["mke2fs", "-q", "-t", "ext4", *options, "-d", str(root), str(image / "disk.raw"), SIZE], timeout=300)
     return image
+
+
+def listing(root: Path) -> str:
+    """Return the packages of a root directory, a line each: its name and version."""
+    shown = "--showformat=${Package} ${Version}\\n"
+    return run(["dpkg-query", f"--admindir={root}/var/lib/dpkg", "--show", shown])
 
 
 def _settle(root: Path) -> None:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The page on compatibility says what was found."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+from support import ROOT
+
+sys.path.append(str(ROOT / ".ci"))
+
+import matrix
+
+
+def test_the_page_is_written_from_its_record() -> None:
+    assert matrix.PAGE.read_text() == matrix.page(json.loads(matrix.RECORD.read_text()))
+
+
+def test_a_row_that_failed_and_what_was_skipped_are_on_the_page() -> None:
+    one = {"versions": {"libvirt": "7.0.0"}, "what": "all tests", "minutes": 3, "date": "2026-01-01", "passed": 2}
+    page = matrix.page(
+        {"good": {**one, "good": True, "skipped": {}}, "bad": {**one, "good": False, "skipped": {"no X": 4}}}
+    )
+    assert "| good | libvirt 7.0.0 | all tests | passed, 2 tests | 3 | 2026-01-01 |\n" in page
+    assert "| bad | libvirt 7.0.0 | all tests | **failed**, 2 tests | 3 | 2026-01-01 |\n" in page
+    assert "\n- bad: 4 skipped: no X\n" in page
+
+
+def test_versions_are_those_of_the_projects() -> None:
+    listing = """\
+libvirt-daemon 9.0.0-4+deb12u2
+libvirt-daemon-system 9.9.9-1
+linux-image-6.1.0-35-cloud-amd64 6.1.137-1
+linux-image-cloud-amd64 6.1.138-1
+python3 3.14.8-1
+python3-pyroute2 1:0.7.2-2
+qemu-system-x86 1:7.2+dfsg-7+deb12u13
+systemd 262.1~rc1-1
+"""
+    assert matrix.packages(listing) == {
+        "Linux": "6.1.137",
+        "libvirt": "9.0.0",
+        "QEMU": "7.2",
+        "systemd": "262.1",
+        "Python": "3.14.8",
+        "pyroute2": "0.7.2",
+    }
+
+
+def test_a_report_is_counted(tmp_path: pathlib.Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        "<testsuites><testcase/><testcase/><testcase><failure/></testcase><testcase><error/></testcase>"
+        '<testcase><skipped message="no X"/></testcase><testcase><skipped message="no X"/></testcase></testsuites>'
+    )
+    result = matrix.Result(good=False, seconds=1.0)
+    matrix.count(report, result)
+    assert (result.passed, result.skipped) == (2, {"no X": 2})
+    matrix.count(tmp_path / "none.xml", result)
+    assert result.passed == 2
+
+
+def test_rows_have_names_of_their_own() -> None:
+    names = [row.name for row in matrix.rows()]
+    assert len(set(map(matrix.slug, names))) == len(names)
