@@ -26,7 +26,8 @@ SYSTEM = System(Path(OTHER_ROOT or "/"), (ROOT, Path(ansible_path())))
 
 # What macvtap_guard installs with the first guard.
 GUARD_FILES = (
-    "/etc/linuxvirt-macvtap/guard* /etc/udev/rules.d/*macvtap-guard* /etc/libvirt/hooks/qemu.d/macvtap-guard "
+    "/etc/linuxvirt-macvtap/guard* /etc/linuxvirt-macvtap/checksum* /etc/udev/rules.d/*macvtap-guard* "
+    "/etc/libvirt/hooks/qemu.d/macvtap-guard "
     "/etc/systemd/system/macvtap-guard.service /etc/systemd/system/*/macvtap-guard.*"
 )
 # Where it says that libvirt's own rules are gone too, which it sets once: it then starts no network that needs them.
