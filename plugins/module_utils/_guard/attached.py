@@ -8,7 +8,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
 
 Nic = t.Tuple[str, str]
 _WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
@@ -94,16 +94,15 @@ def arriving(mac: str, name: str | None) -> t.Iterator[Arrival]:
     The link must have the ``name``, or one that is free. NICs whose guard is not required are not touched, nor is any
     if the kernel cannot do it, or if there is a link of that name.
     """
-    link = name or guard_commands.name_for(mac)
-    closed = False
+    link = ""
     # What does not work is said when the guard is put on.
     with contextlib.suppress(Exception):
         guards = loader.stored()
         if mac in guards:
-            closed = loader.Loader(guards).close(link, mac)
+            link = loader.Loader(guards).close(mac, name or "")
         elif name and guards:
             loader.Loader(guards).free([name])
-    made = Arrival(mac, link if closed else "")
+    made = Arrival(mac, link)
     try:
         yield made
     finally:

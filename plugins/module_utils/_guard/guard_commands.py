@@ -25,13 +25,18 @@ _PREFIX = "mvg"
 _PLAIN = re.compile(r"[A-Za-z0-9.-]")
 
 
-def name_for(mac: str) -> str:
-    """Return the name of the link that a guest's NIC gets, where it must be known before there is the link."""
-    return _PREFIX + mac.replace(":", "").lower()
+def name_from(random: bytes) -> str:
+    """Return the name of the link that a guest's NIC gets, where it must be known before there is the link.
+
+    It is from six ``random`` bytes, and stays with the guest: it is in saved images, and where it migrates to. libvirt
+    9.0 deletes a link that has the name which another NIC is to get. So it is not from the MAC address, which guests on
+    other VLANs may have too.
+    """
+    return _PREFIX + random.hex()
 
 
 def is_named_for_nic(link: str) -> bool:
-    """Whether a name is one of :func:`name_for`."""
+    """Whether a name is one of :func:`name_from`."""
     return re.fullmatch(_PREFIX + "[0-9a-f]{12}", link) is not None
 
 
@@ -93,10 +98,10 @@ def remove_link(link: str) -> list[Object]:
 def bound(rules: t.Sequence[Object], index: int) -> str:
     """Return whose guard the rules of the chain on a link hand its frames to, "" if not those of this index.
 
-    Of a link that is closed, it is the NIC that it is named for.
+    Of a link that is closed, it is the NIC that the name was made for.
     """
     mac, what, link = _comment(rules)
-    return mac if what == str(index) or (what == CLOSED and link == name_for(mac)) else ""
+    return mac if what == str(index) or (what == CLOSED and is_named_for_nic(link)) else ""
 
 
 def is_closed(rules: t.Sequence[Object]) -> bool:
