@@ -88,6 +88,22 @@ def json_cmd(self, commands):
     return real(self, commands)
 nftables.Nftables.json_cmd = json_cmd
 """
+# The running guest refuses the first slot, after its link was there and udev has put the guard on.
+_SLOT = """
+import subprocess
+other_attach = libvirt.virDomain.attachDeviceFlags
+attempts = []
+def refusing(domain, text, flags):
+    attempts.append(re.search("target dev=.([a-z0-9]+)", text)[1])
+    if len(attempts) == 1:
+        words = f"{attempts[0]} link eth0 address 52:54:00:00:00:0b type macvtap mode bridge"
+        subprocess.run(["ip", "link", "add", *words.split()], check=True)
+        assert loader.main(["link", attempts[0]]) == 0
+        subprocess.run(["ip", "link", "del", attempts[0]], check=True)
+        raise libvirt.libvirtError("PCI slot is in use")
+    return other_attach(domain, text, flags)
+libvirt.virDomain.attachDeviceFlags = refusing
+"""
 
 
 class Guest:
@@ -218,6 +234,14 @@ def test_a_link_that_a_killed_run_has_closed_is_opened_by_the_next_ones(guest: G
     guest.hv.run(PYTHON, "/etc/linuxvirt-macvtap/guard", "link", name)
     assert guest.arrived() == OWN
     assert guest.links() == [name]
+
+
+@pytest.mark.parametrize("target", ["", "web0"])
+def test_each_attempt_to_attach_a_nic_is_closed(guest: Guest, target: str) -> None:
+    done = ok(guest.iface(patch=_AT_ONCE + _SLOT, target=target, pci_address="0000:05:00.0"))
+    assert "PCI slot is in use" in str(done["warnings"])
+    assert guest.arrived() == OWN
+    assert guest.links() == [guest.target()]
 
 
 def test_a_nic_of_another_type_that_a_rollback_attaches_gets_no_guard(guest: Guest) -> None:
