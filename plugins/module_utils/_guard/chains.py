@@ -54,6 +54,13 @@ def orphans(host: Host) -> set[str]:
     return {one.link for one in host.bindings if one.closed and one.link not in host.names}
 
 
+def owners(states: t.Sequence[State], host: Host) -> dict[tuple[str, int], str | None]:
+    """Return whose links planned guards are on, and which of theirs have none any more, by name and index."""
+    former = {link: None for state in states for link in host.state(state.mac).links}
+    found = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
+    return {(link, host.links[link].index): mac for link, mac in found.items() if link in host.links}
+
+
 def missing_recorders(policy: str, snapshot: Snapshot) -> list[str]:
     """Return those of the chains that guards of a policy hand forbidden frames to that are missing, or were changed."""
     return sorted(name for name in rules.recorders(policy) if not _is_recorder(name, snapshot))

@@ -72,6 +72,8 @@ class GuardTable:
             return
         code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
         if code:
+            # What was to be added is not there.
+            self._recorders.clear()
             raise RuntimeError(" ".join(error.split())[:500])
 
     def close(self, mac: str, name: str = "") -> str:

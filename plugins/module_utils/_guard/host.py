@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     chains,
     guard_commands,
     guard_links,
+    guard_recorders,
     loader,
     model,
     parsing,
@@ -175,14 +176,20 @@ class Guards:
         """
         # The table is as it was observed: others who change it hold the lock, or put guards on new links.
         host = replace(self._observed, links=_links())
-        commands = self._commands([step for step in steps if step.before and step.after], host)
+        complete = [step for step in steps if step.before and step.after]
+        commands = self._commands(complete, host)
+
+        def load(again: bool) -> None:
+            self._table.replace(self._commands(complete, self.observe()) if again else commands)
+
         if commands:
             for step in steps:
                 journal.record(step, RULES)
             self._loaded = (-1, {})
             generation = self._table.generation()
-            with guard_links.recorded(self._owners([step.after for step in steps if step.after], host), self._warnings):
-                self._table.replace(commands)
+            owners = chains.owners([step.after for step in steps if step.after], host)
+            with guard_links.recorded(owners, self._warnings):
+                guard_recorders.afresh(load, MacvtapError)
             chains.remove_recorders(self._table, self.snapshot, [step.after for step in steps])
             after = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
@@ -214,13 +221,6 @@ class Guards:
                     commands += guard_commands.remove_link(link) if link in changed - gone else []
                     commands += guard_commands.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
         return commands
-
-    def _owners(self, planned: t.Iterable[State], host: Host) -> dict[tuple[str, int], str | None]:
-        """Return whose links these guards are on, and which of theirs have none any more, by name and index."""
-        states = list(planned)
-        former = {link: None for state in states for link in host.state(state.mac).links}
-        owners = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
-        return {(link, host.links[link].index): mac for link, mac in owners.items() if link in host.links}
 
     def _of_guard(self, before: State, after: State) -> list[dict[str, t.Any]]:
         name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
@@ -265,7 +265,7 @@ class Guards:
                 loader.Loader({}).free(sorted(orphans))
             # Links without a record are of an older version, or of a run that was killed.
             states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
-            with guard_links.recorded(self._owners(states, self._observed), self._warnings):
+            with guard_links.recorded(chains.owners(states, self._observed), self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
             return bool(orphans)

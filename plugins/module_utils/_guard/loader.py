@@ -29,14 +29,16 @@ if t.TYPE_CHECKING or __package__:
         checksum_program,
         checksums,
         guard_links,
+        guard_recorders,
         guard_table,
     )
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 else:
     # Installed on the host, beside the other files. Nothing is to be left there.
     sys.dont_write_bytecode = True
-    checksum_program, checksums, nft, guard_links, guard_table = map(
-        importlib.import_module, ("checksum_program", "checksums", "guard_commands", "guard_links", "guard_table")
+    checksum_program, checksums, nft, guard_links, guard_recorders, guard_table = map(
+        importlib.import_module,
+        ("checksum_program", "checksums", "guard_commands", "guard_links", "guard_recorders", "guard_table"),
     )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
@@ -80,6 +82,9 @@ class Loader:
 
     def load(self) -> None:
         """Load all guards, and put them on the links that there are."""
+        guard_recorders.afresh(lambda _again: self._load(), RuntimeError)
+
+    def _load(self) -> None:
         # One that is there keeps its counters, and the addresses that it has learned.
         there = self._table.rules()
         commands = [
@@ -109,12 +114,15 @@ class Loader:
 
     def _known(self, links: t.Mapping[str, int]) -> guard_links.Known:
         known = guard_links.known(links)
-        self.warnings += known.warnings
+        self.warnings += [one for one in known.warnings if one not in self.warnings]
         return known
 
     def on(self, links: t.Iterable[tuple[str, str]], *, closed: t.Collection[str] = ()) -> None:
         """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``."""
         owners = dict(links)
+        guard_recorders.afresh(lambda _again: self._on(owners, closed), RuntimeError)
+
+    def _on(self, owners: t.Mapping[str, str], closed: t.Collection[str]) -> None:
         commands = []
         for mac in {*owners.values()} & {*self._guards}:
             chain = self._guards[mac]["chain"]
