@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 import typing as t
 
 import direct_iface
-import guest_flood
 import killed_steps
 import pytest
 from direct_iface import B, C, ok
-from flooded_lan import OWN, Lan, lan_of
+from flooded_lan import OWN, lan_of
+from hotplugged import AT_ONCE, CLOSE, OLD_KERNEL, SLOT, WRITE, Guest
 from pending import settled
-from support import PYTHON, ROOT, ansible_path, run_module, until
+from support import PYTHON, run_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -23,127 +22,6 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 D = "52:54:00:00:00:0d"
 NAMED = re.compile("mvg[0-9a-f]{12}")
-_TESTS = str(pathlib.Path(guest_flood.__file__).parent)
-# A guest without an operating system sends nothing. So its frames are written into its tap, at the very moment when
-# libvirt has attached the NIC. It releases a NIC only when it is reset.
-_WRITE = f"""
-import os, sys
-sys.path.append({_TESTS!r})
-import guest_flood, guest_frames
-def write(link, mac):
-    tap = guest_frames.open_tap(link)
-    for frame in guest_flood.forged(bytes.fromhex(mac.replace(":", ""))).values():
-        os.write(tap, frame.ljust(60, b"\\0"))
-    os.close(tap)
-"""
-_AT_ONCE = (
-    _WRITE
-    + """
-import libvirt, nftables, re
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
-real_attach, real_detach = libvirt.virDomain.attachDeviceFlags, libvirt.virDomain.detachDeviceAlias
-def attach(domain, text, flags):
-    result = real_attach(domain, text, flags)
-    mac = re.search("mac address='(.*?)'", text.replace('"', "'"))[1]
-    (nic,) = [one for one in re.findall("<interface.*?</interface>", domain.XMLDesc(0), re.S) if mac in one]
-    if "<interface type='direct'" in nic:
-        write(re.search("<target dev='(.*?)'", nic)[1], mac)
-    return result
-real_commands = nftables.Nftables.json_cmd
-def json_cmd(self, commands):
-    rules = [one["add"]["rule"] for one in commands["nftables"] if "rule" in one.get("add", {})]
-    for rule in rules:
-        if "jump" in str(rule["expr"]) and rule["chain"].startswith("link_"):
-            index = int(rule["comment"].split()[1])
-            with open("/run/at-opening", "a") as file:
-                print(loader.programs().policy(index), file=file)
-    return real_commands(self, commands)
-nftables.Nftables.json_cmd = json_cmd
-def detach(domain, alias, flags):
-    result = real_detach(domain, alias, flags)
-    domain.reset(0)
-    return result
-libvirt.virDomain.attachDeviceFlags, libvirt.virDomain.detachDeviceAlias = attach, detach
-"""
-)
-# LINK MAC SECONDS: closed, by a clock that is so many seconds ahead.
-_CLOSE = """
-import nftables, sys, time
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
-link, mac, seconds = sys.argv[1:]
-commands = [{"add": {"table": {"family": nft.FAMILY, "name": nft.TABLE}}}]
-commands += nft.close_link(link, mac, time.time() + int(seconds))
-code, _output, error = nftables.Nftables().json_cmd({"nftables": commands})
-sys.exit(error if code else 0)
-"""
-# As it is before Linux 6.16.
-_OLD_KERNEL = """
-import json, nftables, os
-real = nftables.Nftables.json_cmd
-def json_cmd(self, commands):
-    for one in commands["nftables"]:
-        link = one.get("add", {}).get("chain", {}).get("dev")
-        if link and not os.path.exists(f"/sys/class/net/{link}"):
-            return 1, "", "Error: Could not process rule: No such file or directory"
-    return real(self, commands)
-nftables.Nftables.json_cmd = json_cmd
-"""
-# The running guest refuses the first slot, after its link was there and udev has put the guard on.
-_SLOT = """
-import subprocess
-other_attach = libvirt.virDomain.attachDeviceFlags
-attempts = []
-def refusing(domain, text, flags):
-    attempts.append(re.search("target dev=.([a-z0-9]+)", text)[1])
-    if len(attempts) == 1:
-        words = f"{attempts[0]} link eth0 address 52:54:00:00:00:0b type macvtap mode bridge"
-        subprocess.run(["ip", "link", "add", *words.split()], check=True)
-        assert loader.main(["link", attempts[0]]) == 0
-        subprocess.run(["ip", "link", "del", attempts[0]], check=True)
-        raise libvirt.libvirtError("PCI slot is in use")
-    return other_attach(domain, text, flags)
-libvirt.virDomain.attachDeviceFlags = refusing
-"""
-
-
-class Guest:
-    """web1 has the NIC A, and gets B, for which there is a guard. The LAN sees what B sends."""
-
-    def __init__(self, hv: Hypervisor, lan: Lan) -> None:
-        self.hv, self.lan, self.mac = hv, lan, B
-
-    def iface(self, patch: str = _AT_ONCE, **params: t.Any) -> dict[str, t.Any]:
-        given = params if "interfaces" in params else {"domain": "web1", "mac": self.mac, "source": "eth0", **params}
-        return run_module("libvirt_direct_iface", given, prefix=self.hv.prefix, patch=patch, diff=True)
-
-    def guard(self, **params: t.Any) -> dict[str, t.Any]:
-        given = {"mac": self.mac, **({} if params else {"addresses": ["192.0.2.10"]}), **params}
-        return ok(run_module("macvtap_guard", given, prefix=self.hv.prefix))
-
-    def links(self) -> list[str]:
-        found = ok(run_module("macvtap_guard_info", {"macs": [self.mac]}, prefix=self.hv.prefix))["guards"]
-        return t.cast("list[str]", found[0]["links"])
-
-    def target(self) -> str:
-        found = re.search("<target dev='(.*?)'", direct_iface.element(self.hv.dump("web1", live=True), self.mac))
-        assert found
-        return found[1]
-
-    def arrived(self) -> set[str]:
-        """Let it send, and return what has arrived of that and of what it has sent before."""
-        self.hv.run(PYTHON, "-c", f"{_WRITE}\nwrite({self.target()!r}, {self.mac!r})")
-        return self.lan.until()
-
-    def ours(self, code: str, *words: str) -> None:
-        """Run code that may import the collection."""
-        self.hv.run("env", f"PYTHONPATH={ROOT / '.collections'}:{ansible_path()}", PYTHON, "-c", code, *words)
-
-    def closed(self) -> list[str]:
-        """Return the names that are closed."""
-        return re.findall(r"closed (\S+)\"", self.table())
-
-    def table(self) -> str:
-        return self.hv.nft("list table netdev linuxvirt_macvtap")
 
 
 @pytest.fixture
@@ -203,7 +81,7 @@ def test_a_nic_keeps_the_name_that_is_declared(guest: Guest) -> None:
 
 
 def test_a_nic_whose_link_cannot_be_closed_has_its_guard_right_after(guest: Guest) -> None:
-    ok(guest.iface(patch=_AT_ONCE + _OLD_KERNEL))
+    ok(guest.iface(patch=AT_ONCE + OLD_KERNEL))
     assert guest.links() == [guest.target()]
     assert guest.target().startswith("macvtap")
     # As docs/guard.md says.
@@ -229,7 +107,7 @@ def test_a_link_that_a_killed_run_has_closed_is_opened_by_the_next_ones(guest: G
     assert killed_steps.killed("libvirt_direct_iface", params, prefix=guest.hv.prefix, after=2)
     name = guest.target()
     assert guest.closed() == [name]
-    guest.hv.run(PYTHON, "-c", f"{_WRITE}\nwrite({name!r}, {B!r})")
+    guest.hv.run(PYTHON, "-c", f"{WRITE}\nwrite({name!r}, {B!r})")
     # As udev does.
     guest.hv.run(PYTHON, "/etc/linuxvirt-macvtap/guard", "link", name)
     assert guest.arrived() == OWN
@@ -238,7 +116,7 @@ def test_a_link_that_a_killed_run_has_closed_is_opened_by_the_next_ones(guest: G
 
 @pytest.mark.parametrize("target", ["", "web0"])
 def test_each_attempt_to_attach_a_nic_is_closed(guest: Guest, target: str) -> None:
-    done = ok(guest.iface(patch=_AT_ONCE + _SLOT, target=target, pci_address="0000:05:00.0"))
+    done = ok(guest.iface(patch=AT_ONCE + SLOT, target=target, pci_address="0000:05:00.0"))
     assert "PCI slot is in use" in str(done["warnings"])
     assert guest.arrived() == OWN
     assert guest.links() == [guest.target()]
@@ -292,7 +170,7 @@ def test_a_nic_that_nobody_opens_is_closed_for_a_minute(guest: Guest) -> None:
     params = {"domain": "web1", "mac": B, "source": "eth0"}
     assert killed_steps.killed("libvirt_direct_iface", params, prefix=guest.hv.prefix, after=2)
     # As if that had been a minute ago.
-    guest.ours(_CLOSE, guest.target(), B, "-61")
+    guest.ours(CLOSE, guest.target(), B, "-61")
     assert "closed" in guest.table()
     assert guest.arrived() > OWN
     guest.guard()
@@ -303,7 +181,7 @@ def test_a_nic_whose_guard_is_removed_meanwhile_is_not_left_closed(guest: Guest)
     guest.guard(state="absent")
     ok(guest.iface(patch=""))
     # As the run has done that attaches it, before the other one.
-    guest.ours(_CLOSE, guest.target(), B, "0")
+    guest.ours(CLOSE, guest.target(), B, "0")
     assert "closed" in guest.table()
     # As the keeper does.
     code = "from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader; import sys; "
