@@ -50,6 +50,7 @@ class Domain:
 
     def __init__(self, stored: str, *, refuses: bool) -> None:
         self.stored, self.refuses = stored, refuses
+        self.network = "<forward mode='bridge'><interface dev='none0'/></forward>"
         self.live = ""
         self.attached: list[str] = []
 
@@ -62,7 +63,7 @@ class Domain:
         return "linuxvirt-none"
 
     def connect(self) -> SimpleNamespace:
-        network = SimpleNamespace(XMLDesc=lambda _flags: "<network/>")
+        network = SimpleNamespace(XMLDesc=lambda _flags: f"<network>{self.network}</network>")
         return SimpleNamespace(networkLookupByName=lambda _name: network)
 
     def isPersistent(self) -> int:  # noqa: N802
@@ -118,6 +119,24 @@ def test_a_nic_that_is_attached_is_closed_until_its_guard_is_on(
     domain = Domain(stored, refuses=False)
     host.look(domain)
     assert (domain.attached, host.words()) == (names, words)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "<forward mode='bridge'/><bridge name='br0'/>",
+        "<forward mode='nat'/><bridge name='virbr0'/>",
+        "<bridge name='virbr0'/>",
+        "<forward mode='hostdev'><pf dev='none0'/></forward>",
+    ],
+)
+def test_a_nic_on_a_network_that_is_not_direct_is_not_closed(host: Host, network: str) -> None:
+    """What leaves its link is for the guest, if there is a link."""
+    host.install()
+    domain = Domain(ELEMENT.replace("direct", "network"), refuses=False)
+    domain.network = network
+    host.look(domain)
+    assert (domain.attached, host.words()) == ([""], [f"open {MAC} macvtap9"])
 
 
 def test_a_nic_that_libvirt_refuses_leaves_nothing_closed(host: Host) -> None:

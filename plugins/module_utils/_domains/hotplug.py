@@ -217,20 +217,14 @@ class Hotplug:
 
     def _attach_missing(self, handle: t.Any, iface: Iface, task: Task, journal: Journal[Nic]) -> bool:
         """Attach a NIC, and put its guard on. Return False if the guest ended, was saved or restarted meanwhile."""
-        with self._arrival(task.after.live or iface) as arrival:
+        name = iface.get("target") or ""
+        with attached.Arrival(iface.mac, "" if fields.is_generated("target", name) else name) as arrival:
             with self._connection.recorded(journal, [task.step], ATTACHED):
                 if not self._attach_element(handle, iface, task, arrival):
                     return False
             self._requests.discard(task.before)
             self._guard(handle, task.after, arrival)
         return True
-
-    def _arrival(self, iface: Iface) -> attached.Arrival:
-        if not self._connection.local or iface.type != "direct":
-            # No NIC that has a guard.
-            return attached.Arrival("")
-        name = iface.get("target") or ""
-        return attached.Arrival(iface.mac, None if fields.is_generated("target", name) else name)
 
     def _guard(self, handle: t.Any, nic: Nic, arrival: attached.Arrival) -> None:
         """Put the guard on the link of a NIC that was just attached.
@@ -252,7 +246,10 @@ class Hotplug:
         local = self._connection.local
 
         def attach(attempt: _Attempt) -> None:
-            text = element.for_hotplug(attempt.iface, address=attempt.address, target=arrival.close())
+            # The network may have become one on a bridge.
+            closes = local and links.may_be_macvtap(element.render(attempt.iface), handle)
+            target = arrival.close() if closes else ""
+            text = element.for_hotplug(attempt.iface, address=attempt.address, target=target)
             with links.address_kept(text, handle) if local else contextlib.nullcontext():
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 

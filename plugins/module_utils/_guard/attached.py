@@ -65,12 +65,12 @@ def _failures(
 class Arrival:
     """The link of a NIC that is about to be attached to a running guest, as a context: after it nothing is closed.
 
-    The link must have the ``name``, or one that is free. Nothing is closed of a NIC whose guard is not required, of one
-    with a ``name`` that a link has, or if the kernel cannot do it.
+    The link must have the ``name``, or one that is free if that is "". Nothing is closed of a NIC whose guard is not
+    required, of one with a ``name`` that a link has, or if the kernel cannot do it.
     """
 
-    def __init__(self, mac: str, name: str | None = None) -> None:
-        self._mac, self._name = mac, name or ""
+    def __init__(self, mac: str, name: str) -> None:
+        self._mac, self._name = mac, name
         # What is closed.
         self._link = ""
 

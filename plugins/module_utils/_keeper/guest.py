@@ -230,7 +230,7 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -
     guard = guards.Guards(nic.get("guard"), mac)
     for element in elements:
         # Before the guest is looked at: it takes a while.
-        closes = local and links.may_be_macvtap(element)
+        closes = local and links.may_be_macvtap(element, domain)
         closed = guard.close(links.free_target(element, nic["ifindex"])) if closes else ""
         live = _live(domain, local=local)
         if live.instance != state["instance"] or mac in live.interfaces:
