@@ -52,10 +52,15 @@ class Domain:
         self.stored, self.refuses = stored, refuses
         self.network = "<forward mode='bridge'><interface dev='none0'/></forward>"
         self.live = ""
+        # The look at the running guest at which libvirtd has just ended.
+        self.looks, self.fails_at = 0, 0
         self.attached: list[str] = []
 
     def XMLDesc(self, flags: int) -> str:  # noqa: N802
         inactive = bool(flags & 2)
+        self.looks += not inactive
+        if self.looks == self.fails_at:
+            raise Error
         number = "" if inactive else "id='7'"
         return f"<domain {number}><devices>{self.stored if inactive else self.live}</devices></domain>"
 
@@ -160,4 +165,16 @@ def test_without_the_program_a_nic_is_attached_as_it_is_stored(host: Host) -> No
     host.look(domain)
     assert domain.attached == [""]
     assert not guards.Guards(None, MAC).exists
-    assert guards.Guards(None, MAC).close(None) == ""
+    with guards.Guards(None, MAC).closed(None) as link:
+        assert link == ""
+
+
+@pytest.mark.parametrize(("at", "attached"), [(2, []), (3, ["mvg0"])])
+def test_a_keeper_that_fails_leaves_nothing_closed(host: Host, at: int, attached: list[str]) -> None:
+    host.install()
+    domain = Domain(ELEMENT, refuses=False)
+    domain.fails_at = at
+    with pytest.raises(Error):
+        host.look(domain)
+    assert domain.attached == attached
+    assert host.words() == [f"close {MAC}", f"open {MAC} mvg0"]

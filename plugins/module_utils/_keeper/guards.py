@@ -12,6 +12,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import typing as t
 
 _SECONDS = 30
 
@@ -23,22 +24,31 @@ class Guards:
         # It comes with the first guard, and goes with the last one.
         self._command = [sys.executable, program] if program and os.path.exists(program) else []
         self._mac = mac
+        self._opened: set[str] = set()
 
     @property
     def exists(self) -> bool:
         """Whether there may be a guard for it."""
         return bool(self._command)
 
-    def close(self, name: str | None) -> str:
-        """Let nothing out of the link that the NIC is about to get, until :meth:`open`.
+    @contextlib.contextmanager
+    def closed(self, name: str | None) -> t.Iterator[str]:
+        """Let nothing out of the link that the NIC gets in the block, until :meth:`open`. After it, nothing is closed.
 
-        Return the name that the link must have: ``name``, or one that is free; "" if the link would not be closed.
+        The value is the name that the link must have: ``name``, or one that is free; "" if the link is not closed.
         """
-        return self._run("close", self._mac, *([name] if name else ())).strip()
+        link = self._run("close", self._mac, *([name] if name else ())).strip()
+        self._opened.discard(link)
+        try:
+            yield link
+        finally:
+            if link not in self._opened:
+                self.open(link)
 
     def open(self, link: str) -> None:
         """Put the guard on the link, or leave nothing closed if there is no such link."""
         if link:
+            self._opened.add(link)
             self._run("open", self._mac, link)
 
     def _run(self, *words: str) -> str:

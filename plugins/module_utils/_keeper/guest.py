@@ -225,43 +225,39 @@ def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
 
 def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
     """Attach a released NIC, if it should come back; return whether that is still to do."""
-    local = state["local"]
     elements = _elements(libvirt, domain, mac, nic)
     guard = guards.Guards(nic.get("guard"), mac)
     for element in elements:
+        closes = state["local"] and links.may_be_macvtap(element, domain)
         # Before the guest is looked at: it takes a while.
-        closes = local and links.may_be_macvtap(element, domain)
-        closed = guard.close(links.free_target(element, nic["ifindex"])) if closes else ""
-        live = _live(domain, local=local)
-        if live.instance != state["instance"] or mac in live.interfaces:
-            # The next look handles it.
-            guard.open(closed)
-            return True
-        element = links.with_free_target(element, nic["ifindex"], closed) if local else element  # noqa: PLW2901
-        try:
-            with links.address_kept(element, domain) if local else contextlib.nullcontext():
-                domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        except libvirt.libvirtError as exc:
-            guard.open(closed)
-            nic["error"] = str(exc.get_error_message() or exc).strip()
-            if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
-                break
-        else:
-            link = _complete(domain, mac, nic, guard, local=local)
-            if closed != link:
-                guard.open(closed)
-            return False
+        name = links.free_target(element, nic["ifindex"]) if closes else None
+        with guard.closed(name) if closes else contextlib.nullcontext("") as link:
+            live = _live(domain, local=state["local"])
+            if live.instance != state["instance"] or mac in live.interfaces:
+                # The next look handles it.
+                return True
+            try:
+                own = nic["ifindex"]
+                named = links.with_free_target(element, own, link) if state["local"] else element
+                with links.address_kept(named, domain) if state["local"] else contextlib.nullcontext():
+                    domain.attachDeviceFlags(named, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            except libvirt.libvirtError as exc:
+                nic["error"] = str(exc.get_error_message() or exc).strip()
+                if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
+                    break
+            else:
+                _complete(domain, mac, nic, guard, local=state["local"])
+                return False
     return bool(elements)
 
 
-def _complete(domain: t.Any, mac: str, nic: State, guard: guards.Guards, *, local: bool) -> str:
-    """Give the new link of a NIC that was just attached what libvirt does not know, and return its name."""
+def _complete(domain: t.Any, mac: str, nic: State, guard: guards.Guards, *, local: bool) -> None:
+    """Give the new link of a NIC that was just attached what libvirt does not know."""
     made = _live(domain, local=local).interfaces.get(mac) if local and (nic["allmulticast"] or guard.exists) else None
     link = (links.target_of(made) if made is not None else None) or ""
     guard.open(link)
     if link and nic["allmulticast"]:
         links.set_allmulticast(link)
-    return link
 
 
 def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
