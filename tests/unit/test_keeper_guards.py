@@ -17,9 +17,11 @@ MAC, UUID = "52:54:00:00:00:0a", "11111111-2222-3333-4444-555555555555"
 ELEMENT = f"<interface type='direct'><mac address='{MAC}'/><source dev='none0' mode='bridge'/></interface>"
 NAMED = ELEMENT.replace("<source", "<target dev='none1'/><source")
 PROGRAM = """
-import sys
+import os, sys
 with open({log!r}, "a") as log:
     log.write(" ".join(sys.argv[1:]) + "\\n")
+if sys.argv[1] == "open" and os.path.exists({failing!r}):
+    sys.exit("no room")
 if sys.argv[1] == "close" and {closes!r}:
     print(sys.argv[3] if sys.argv[3:] else "mvg0")
 """
@@ -84,9 +86,11 @@ class Domain:
 class Host:
     def __init__(self, path: pathlib.Path) -> None:
         self.path, self.program, self.log = path, path / "guard", path / "log"
+        # While it exists, no guard can be put on.
+        self.failing = path / "failing"
 
     def install(self, *, closes: bool = True) -> None:
-        self.program.write_text(PROGRAM.format(log=str(self.log), closes=closes))
+        self.program.write_text(PROGRAM.format(log=str(self.log), closes=closes, failing=str(self.failing)))
 
     def look(self, domain: Domain) -> None:
         directory = str(self.path / "state")
@@ -95,7 +99,16 @@ class Host:
         nic = {"returns": True, "element": ELEMENT, "ifindex": 999, "allmulticast": False, "guard": str(self.program)}
         state = {"uuid": UUID, "instance": "7", "local": True, "boot": guest.boot_id(), "nics": {MAC: nic}}
         records.save(directory, UUID, state)
-        guest.look(LIBVIRT, SimpleNamespace(lookupByUUIDString=lambda _uuid: domain), directory, UUID)
+        self.look_again(domain)
+
+    def look_again(self, domain: Domain) -> None:
+        connection = SimpleNamespace(lookupByUUIDString=lambda _uuid: domain)
+        guest.look(LIBVIRT, connection, str(self.path / "state"), UUID)
+
+    def record(self) -> t.Any:
+        """Return what is written down of the NIC, None if nothing is outstanding."""
+        state = records.load(str(self.path / "state"), UUID)
+        return state and state["nics"][MAC]
 
     def words(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -178,3 +191,29 @@ def test_a_keeper_that_fails_leaves_nothing_closed(host: Host, at: int, attached
         host.look(domain)
     assert domain.attached == attached
     assert host.words() == [f"close {MAC}", f"open {MAC} mvg0"]
+
+
+def test_a_guard_that_cannot_be_put_on_is_tried_again(host: Host) -> None:
+    host.install()
+    host.failing.touch()
+    domain = Domain(ELEMENT, refuses=False)
+    host.look(domain)
+    domain.live = domain.live.replace("mvg0", "lo")
+    for _look in range(2):
+        assert (host.record()["unguarded"], host.record()["error"]) == (True, "no room")
+        host.look_again(domain)
+    host.failing.unlink()
+    host.look_again(domain)
+    assert host.record() is None
+    assert domain.attached == ["mvg0"]
+    assert host.words() == [f"close {MAC}", f"open {MAC} mvg0", *[f"open {MAC} lo"] * 3]
+
+
+def test_a_nic_that_is_removed_before_it_has_its_guard_does_not_come_back(host: Host) -> None:
+    host.install()
+    host.failing.touch()
+    domain = Domain(ELEMENT, refuses=False)
+    host.look(domain)
+    domain.live = ""
+    host.look_again(domain)
+    assert (host.record(), domain.attached) == (None, ["mvg0"])

@@ -37,7 +37,7 @@ class Guards:
 
         The value is the name that the link must have: ``name``, or one that is free; "" if the link is not closed.
         """
-        link = self._run("close", self._mac, *([name] if name else ())).strip()
+        link = self._run("close", self._mac, *([name] if name else ()))[0].strip()
         self._opened.discard(link)
         try:
             yield link
@@ -45,17 +45,23 @@ class Guards:
             if link not in self._opened:
                 self.open(link)
 
-    def open(self, link: str) -> None:
-        """Put the guard on the link, or leave nothing closed if there is no such link."""
-        if link:
-            self._opened.add(link)
-            self._run("open", self._mac, link)
+    def open(self, link: str) -> str:
+        """Put the guard on the link, or leave nothing closed if there is no such link. Return why that fails, or ""."""
+        if not link:
+            return ""
+        self._opened.add(link)
+        return self._run("open", self._mac, link)[1]
 
-    def _run(self, *words: str) -> str:
-        # The NIC matters more. Whatever is closed is opened by udev, by the next task about the guard, or by the time.
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            if self._command:
-                argv = [*self._command, *words]
-                done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_SECONDS)
-                return done.stdout
-        return ""
+    def _run(self, *words: str) -> tuple[str, str]:
+        """Run the program, and return what it prints, and why it failed."""
+        if not self._command:
+            return "", ""
+        argv = [*self._command, *words]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        except (OSError, subprocess.SubprocessError) as exc:
+            # The NIC matters more.
+            return "", f"{self._command[-1]}: {exc}"
+        return done.stdout, " ".join(
+            done.stderr.split()
+        ) or f"{self._command[-1]} has failed" if done.returncode else ""
