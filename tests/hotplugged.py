@@ -134,7 +134,7 @@ class Guest:
 
     def closed(self) -> list[str]:
         """Return the names that are closed."""
-        return re.findall(r"closed (\S+)\"", self.table())
+        return re.findall(r"closed@\d+ (\S+)\"", self.table())
 
     def table(self) -> str:
         return self.hv.nft("list table netdev linuxvirt_macvtap")

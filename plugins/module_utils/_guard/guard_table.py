@@ -96,7 +96,18 @@ class GuardTable:
         for link in links:
             # Another run may be doing the same.
             with contextlib.suppress(RuntimeError):
-                self.run(nft.remove_link(link) if nft.is_closed(self.chain_on(link)) else ())
+                rules = self.chain_on(link)
+                self.run(nft.remove_rules(link, rules) if nft.is_closed(rules) else ())
+
+    def remove_orphans(self, links: t.Iterable[str]) -> None:
+        """Remove the chains of these names that do nothing any more: there is no link of the name."""
+        for link in links:
+            rules = self.chain_on(link)
+            found = [nft.of_link(rule) for rule in rules]
+            if guard_links.index_of(link) is None and all(one and nft.is_orphan(one, time.time()) for one in found):
+                # A NIC may be getting the name.
+                with contextlib.suppress(RuntimeError):
+                    self.run(nft.remove_rules(link, rules))
 
     def _listed(self, what: Object) -> list[Object]:
         return guard_recorders.listed(self._library, what)

@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import socket
+import time
 import typing as t
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_commands,
     guard_links,
     guard_recorders,
+    guard_table,
     loader,
     model,
     parsing,
@@ -206,7 +208,8 @@ class Guards:
     def _commands(self, steps: t.Sequence[Step[State]], host: Host) -> list[dict[str, t.Any]]:
         """Return the commands that carry out ``steps``: first what goes from links, then guards, then links."""
         pairs = [(t.cast("State", step.before), t.cast("State", step.after)) for step in steps]
-        bound = {one.link: one.mac for one in host.bindings}
+        # A NIC may be about to get a name that is closed.
+        bound = {one.link: one.mac for one in host.bindings if not one.closed or one.link in host.links}
         changed = {one.link for one in host.bindings if not one.intact}
         gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
         commands = [one for link in sorted(gone) for one in guard_commands.remove_link(link)]
@@ -258,17 +261,15 @@ class Guards:
         Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
         """
         entries = self._stored_guards()
-        orphans = chains.orphans(self._observed)
         if not check_mode:
-            if orphans:
-                # It looks again: a NIC may have got the name meanwhile.
-                loader.Loader({}).free(sorted(orphans))
+            if orphans := sorted(chains.orphans(self.snapshot, self._observed.names, time.time())):
+                guard_table.GuardTable().remove_orphans(orphans)
             # Links without a record are of an older version, or of a run that was killed.
             states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
             with guard_links.recorded(chains.owners(states, self._observed), self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
-            return bool(orphans)
+            return False
         if not check_mode and entries:
             self._warnings += self._installer.install(entries)
             self._installer.start()

@@ -44,6 +44,28 @@ def test_what_opens_a_link_replaces_what_closed_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("commands", "orphan"),
+    [
+        (nft.close_link("web0", A, 1e9), False),
+        (nft.close_link("web0", A, 1e9 - nft.CLOSED_SECONDS), True),
+        (nft.add_link(NAME, A, 7, "guard_x"), True),
+        # A kernel may have it ready for the next link of that name, which is as likely as not to be the same guest's.
+        (nft.add_link("macvtap0", A, 7, "guard_x"), False),
+        (nft.add_link("web0", A, None, "guard_x"), False),
+    ],
+)
+def test_what_does_nothing_without_a_link_is_left_over(commands: t.Sequence[nft.Object], orphan: bool) -> None:
+    (found,) = [nft.of_link(one) for one in listed(commands)]
+    assert found is not None
+    assert nft.is_orphan(found, 1e9) is orphan
+
+
+def test_what_an_earlier_version_has_closed_is_known() -> None:
+    assert nft.of_link({"comment": f"{A} closed web0"}) == nft.OfLink(A, "web0", closed=0)
+    assert nft.of_link({"comment": "mac"}) is None
+
+
+@pytest.mark.parametrize(
     ("commands", "mac"),
     [
         (nft.add_link("macvtap0", A, 7, "guard_x"), A),
