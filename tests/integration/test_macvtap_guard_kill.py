@@ -91,7 +91,8 @@ def test_a_nic_and_its_guard_are_complete_in_the_end(started: Hypervisor) -> Non
     def whenever() -> bool:
         udev(hv)
         assert hv.virsh("domstate", "web1").strip() == "running"
-        return "closed" in hv.nft("list table netdev linuxvirt_macvtap")
+        is_attached = B in hv.dump("web1", live=True)
+        return not is_attached and "closed" in hv.nft("list table netdev linuxvirt_macvtap")
 
     nic = {"domain": "web1", "mac": B, "source": "eth0", "guard": {"addresses": ["192.0.2.11"]}}
     assert step_by_step(hv, "libvirt_direct_iface", nic, whenever) >= 4

@@ -31,6 +31,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table impor
 _OIF = 5
 
 
+def asked(macs_and_links: t.Collection[str] | None, links: t.Mapping[str, GuestLink]) -> t.Callable[[str], bool] | None:
+    """Return which chains to read for the guards of these NICs and links; None for all."""
+    if macs_and_links is None:
+        return None
+    macs = {links[one].mac if one in links else one for one in macs_and_links}
+    # A link that is gone is known by its chain alone.
+    if any(one not in links and rules.mac_of(rules.chain_name(one)) is None for one in macs_and_links):
+        return None
+    names = {rules.chain_name(mac) for mac in macs}
+    return lambda name: name in names or not name.startswith("guard_")
+
+
 def bindings(name: str, snapshot: Snapshot) -> t.Iterator[Binding]:
     """Yield what the chain on a link says: see guard_commands.py."""
     if name.startswith("guard_"):

@@ -63,14 +63,15 @@ class Guards:
         self._warnings: list[str] = []
         self._observed = Host({}, {})
         self._records = guard_links.known({})
+        # Whose rules an earlier version has written.
+        self._outdated: frozenset[str] = frozenset()
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
     def observe(self) -> Host:
         """Return the guards that were asked for, all chains on links, and the macvtap links of this namespace."""
         links = _links()
-        asked = self._asked_chains(links)
-        self.snapshot = self._table.snapshot(asked)
+        self.snapshot = self._table.snapshot(chains.asked(self.asked, links))
         self._records = guard_links.known({one.name: one.index for one in links.values()})
         self._warnings += [one for one in self._records.warnings if one not in self.warnings]
         found = [one for name in self.snapshot.rules for one in chains.bindings(name, self.snapshot)]
@@ -82,16 +83,6 @@ class Guards:
         present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
         self._known.save({mac for mac in present if mac})
         return self._observed
-
-    def _asked_chains(self, links: t.Mapping[str, GuestLink]) -> t.Callable[[str], bool] | None:
-        if self.asked is None:
-            return None
-        macs = {links[one].mac if one in links else one for one in self.asked}
-        # A link that is gone is known by its chain alone.
-        if any(one not in links and rules.mac_of(rules.chain_name(one)) is None for one in self.asked):
-            return None
-        names = {rules.chain_name(mac) for mac in macs}
-        return lambda name: name in names or not name.startswith("guard_")
 
     def _states(
         self, links: t.Mapping[str, GuestLink], bindings: t.Sequence[Binding], stored: t.Mapping[str, Guard]
@@ -115,6 +106,7 @@ class Guards:
                 tuple(sorted(on.get(mac, ()))),
                 mac in active and active[mac] is None,
                 tuple(sorted(unchecked.get(mac, ()))),
+                mac in self._outdated,
             )
             for mac in {*stored, *named, *on}
         }
@@ -129,8 +121,11 @@ class Guards:
         found: dict[str, Guard | None] = {mac: mine.get(mac) or self._known.guard(mac, digests[mac]) for mac in named}
         unknown = {mac: named[mac] for mac, guard in found.items() if guard is None}
         listed = self._listed(unknown.values()) if unknown else {}
+        outdated: dict[str, Guard] = {}
         for mac, name in unknown.items():
             guard = chains.with_mirror(parsing.parse(mac, listed.get(name, [])), "")
+            earlier = None if guard else chains.with_mirror(parsing.parse(mac, listed.get(name, []), former=True), "")
+            outdated.update({} if earlier is None else {mac: earlier})
             found[mac] = None if self._known.contradicts(mac, digests[mac], guard) else guard
         # Otherwise what was listed need not be what the digest is of.
         if not unknown or self._table.generation() == self.snapshot.generation:
@@ -139,6 +134,8 @@ class Guards:
         # What is not dropped where it was handed to is no guard's.
         whole = {one for one in (model.DROP, model.COUNT) if not chains.has_changed_recorder(one, self.snapshot)}
         kept = {mac: guard if guard and guard.policy in whole else None for mac, guard in found.items()}
+        kept.update(outdated)
+        self._outdated = frozenset(outdated)
         return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in kept.items()}
 
     def _listed(self, names: t.Collection[str]) -> Listed:
@@ -229,7 +226,8 @@ class Guards:
         name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
         sets = rules.sets(after.active) if after.active is not None else []
         commands = []
-        if after.active is not None and (before.active != after.active or name not in self.snapshot.chains):
+        is_new = before.active != after.active or before.outdated
+        if after.active is not None and (is_new or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
             commands = guard_commands.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
         elif after.active is None and name in self.snapshot.chains:
