@@ -21,7 +21,9 @@ OF_TABLE = {"family": FAMILY, "table": TABLE}
 CLOSED_SECONDS = 60
 # In the comment of a rule, in place of the index of a link that has one; and before the time.
 _ANY, _CLOSED = "-", "closed"
-# 15 characters, the most that a link's name has. libvirt drops names that begin as those that it generates itself.
+# How the names begin that libvirt generates itself. It drops such names, whoever has given them.
+BY_LIBVIRT = ("macvtap", "vnet", "macvlan")
+# 15 characters with the random ones, the most that a link's name has.
 _PREFIX = "mvg"
 _PLAIN = re.compile(r"[A-Za-z0-9.-]")
 
@@ -70,7 +72,7 @@ def is_named_for_nic(link: str) -> bool:
 
 def may_be_declared(link: str) -> bool:
     """Whether a name may be one that a user has given to a NIC, and later to another."""
-    return link.rstrip("0123456789") not in ("macvtap", "macvlan") and not is_named_for_nic(link)
+    return link.rstrip("0123456789") not in BY_LIBVIRT and not is_named_for_nic(link)
 
 
 def chain_of(link: str) -> str:
