@@ -47,6 +47,7 @@ UNCHECKED = (
     "this host cannot check where guests have checksums written, so a guest can have bytes changed after its guard has "
     "seen them: {reason}"
 )
+_DAMAGED = STORE + " is damaged ({}). Move it away, and run macvtap_guard for all guards of this host"
 Object = t.Dict[str, t.Any]
 
 
@@ -57,13 +58,18 @@ def programs() -> checksums.Links:
 
 
 def stored(path: str = STORE) -> dict[str, Object]:
-    """Return the guards that are to be there at each start, by MAC address."""
+    """Return the guards that are to be there at each start, by MAC address.
+
+    :raises OSError, ValueError, KeyError, TypeError: the file cannot be read, or is damaged.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             found: dict[str, Object] = json.load(file)["guards"]
-            return found
     except FileNotFoundError:
         return {}
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise ValueError("it has no guards by MAC address")
+    return found
 
 
 class Loader:
@@ -243,7 +249,8 @@ def main(words: t.Sequence[str]) -> int:
         guards = stored()
     except (OSError, ValueError, KeyError, TypeError) as exc:
         # Guests that have no guard must start.
-        sys.stderr.write(f"linuxvirt.macvtap: cannot read {STORE}: {exc}\n")
+        why = f"cannot read {STORE}: {exc}" if isinstance(exc, OSError) else _DAMAGED.format(exc)
+        sys.stderr.write(f"linuxvirt.macvtap: {why}\n")
         return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
     unguarded = [link for link, mac in desired or () if mac not in guards]
@@ -258,8 +265,9 @@ def main(words: t.Sequence[str]) -> int:
         _carry_out(loader, words[0], desired)
         sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
-        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}\n")
-        return int(any(guards[mac]["required"] for mac in macs))
+        why = _DAMAGED.format(f"{exc} is missing") if isinstance(exc, KeyError) else str(exc)
+        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(dict.fromkeys(macs))}: {why}\n")
+        return int(any(guards[mac].get("required", True) for mac in macs))
     return 0
 
 
