@@ -12,6 +12,7 @@ version_added: 0.2.0
 description:
   - Reads this collection's variables of hosts that C(--limit) excludes, so that
     P(linuxvirt.macvtap.fleet_conflicts#filter) can compare them with the other hosts.
+  - Hosts with C(macvtap_preflight=false) are left out.
   - Includes variables of the inventory and the command line, but not of plays.
 options:
   _input:
@@ -23,10 +24,6 @@ options:
     type: list
     elements: str
     required: true
-  left_out:
-    description: Also read hosts with C(macvtap_preflight=false).
-    type: bool
-    default: false
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
 """
@@ -54,11 +51,11 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names
 
 
-def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str], left_out: bool = False) -> dict[str, dict[str, t.Any]]:
-    """Return this collection's variables of ``hosts``."""
+def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
+    """Return this collection's variables of ``hosts``, but for those that preflight leaves out."""
     try:
         read = {host: hostvars[host] for host in hosts}
-        return {host: _of(own) for host, own in read.items() if left_out or boolean(own.get("macvtap_preflight", True))}
+        return {host: _of(own) for host, own in read.items() if boolean(own.get("macvtap_preflight", True))}
     except (KeyError, TypeError) as exc:
         message = f"the input must be hostvars, with {', '.join(map(str, hosts))}"
         raise AnsibleFilterError(f"fleet_declarations: {message}") from exc

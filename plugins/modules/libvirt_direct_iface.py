@@ -154,8 +154,8 @@ options:
         (C(macvtap0), C(vnet0)) are refused, because libvirt drops them. The name of another link is refused too,
         because libvirt 9.0 fails and then removes that link.
       - With an empty string libvirt chooses the name. If O(guard) must be there before the guest sends anything, a NIC
-        that is attached to a running guest is called C(mvg) and its MAC address until the guest stops, such as
-        C(mvg525400000a01). Such names are refused here too.
+        that is attached to a running guest is called C(mvg) and twelve random digits until the guest stops, such as
+        C(mvg3f9c02d1a47e). Such names are refused here too.
     version_added: 0.2.0
     type: str
   link_state: &link_state
@@ -762,10 +762,11 @@ pending:
     state:
       description:
         - V(held) if the guest still has it. V(saved) if the guest was saved, and may release it when it is restored.
-          V(released) if the guest has released it, and it could not be attached again yet.
+          V(released) if the guest has released it, and it could not be attached again yet. V(unguarded) if it is
+          attached again, and its guard could not be put on its link yet.
       type: str
     error:
-      description: Why a released NIC is not attached again yet. The keeper keeps trying.
+      description: Why a released NIC is not attached again yet, or has no guard yet. The keeper keeps trying.
       type: str
     since:
       description: Time of the first request.

@@ -336,11 +336,12 @@ pending:
     state:
       description:
         - V(held) if the guest still has it. V(saved) if the guest was saved, and may release it when it is restored.
-          V(released) if the guest has released it, and it could not be attached again yet.
+          V(released) if the guest has released it, and it could not be attached again yet. V(unguarded) if it is
+          attached again, and its guard could not be put on its link yet.
       type: str
       returned: always
     error:
-      description: Why a released NIC is not attached again yet. The keeper keeps trying.
+      description: Why a released NIC is not attached again yet, or has no guard yet. The keeper keeps trying.
       type: str
       returned: always
     since:

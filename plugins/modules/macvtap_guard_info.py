@@ -110,7 +110,9 @@ guards:
       type: bool
       returned: always
     rules:
-      description: V(loaded), V(missing) if the kernel has no rules of it, V(modified) if these are not this module's.
+      description:
+        - V(loaded), V(missing) if the kernel has no rules of it, V(modified) if these are not this module's.
+          V(outdated), if an earlier version has loaded them. They work, and the next task replaces them.
       type: str
       returned: always
     counters:

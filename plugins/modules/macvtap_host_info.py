@@ -58,6 +58,7 @@ options:
     description:
       - With O(guests=true), also ask on the LAN, as with O(linuxvirt.macvtap.macvtap_guest_addresses_info#module:probe)
         and O(linuxvirt.macvtap.macvtap_guest_addresses_info#module:probe_networks). Takes 2 seconds, and requires root.
+      - If one is not valid, only the addresses are not known, and RV(addresses.reason) has the error.
     type: list
     elements: str
     default: []

@@ -16,6 +16,9 @@ from netns import UPLINK, LinkSession, bench
 _BARE = str(pathlib.Path(__file__).parent / "bare_nft.py")
 _TAP = str(pathlib.Path(__file__).parent / "bare_tap.py")
 _LINK = "mt0"
+# Addresses of the guest and of another machine.
+_OWN = "10.0.0.9"
+_DROPPED = (60, "10.0.1.9")
 # For each link of the size.
 _FRAMES = 200
 
@@ -83,25 +86,27 @@ def again(session: LinkSession, size: Size) -> list[Figure]:
 
 def frames(session: LinkSession, size: Size) -> list[Figure]:
     """Frames of a program that does nothing but write them into the tap, with a guard and without."""
-    costs: dict[int, list[tuple[float, float]]] = {60: [], 1400: []}
+    # By their length, and the address that they are from.
+    costs: dict[tuple[int, str], list[tuple[float, float]]] = {one: [] for one in ((60, _OWN), (1400, _OWN), _DROPPED)}
     with bench(session, 1) as made:
         guards = dataclasses.replace(made, measured="macvtap_guard")
         made.batch([f"link add {_LINK} link {UPLINK} up address {mac(0)} type macvtap mode bridge"])
         guard = {"link": _LINK, "addresses": ["10.0.0.0/24"], "persistent": False}
         for _round in range(size.rounds):
-            for length, found in costs.items():
-                words = [_LINK, mac(0), "10.0.0.9", str(length), str(_FRAMES * size.links)]
+            for (length, source), found in costs.items():
+                words = [_LINK, mac(0), source, str(length), str(_FRAMES * size.links)]
                 argv = [made.session.python, _TAP, *words]
                 without = float(guards.run(argv).output)
                 guards.module(guard)
                 found.append((without, float(guards.run(argv).output)))
                 _clear(guards, session)
-    what = "{} bytes: frames that a tap's writer gets out with a guard, for the same processor time"
+    sent = "{} bytes: frames that a tap's writer gets out with a guard, for the same processor time"
+    dropped = "{} bytes: frames of a tap's writer that a guard drops, for the same processor time"
     note = "without a guard = 1; it has nothing else to do, as no guest has"
     return [
         Figure(
-            f"guard_frames_{length}",
-            what.format(length),
+            f"guard_{'frames' if source == _OWN else 'dropped'}_{length}",
+            (sent if source == _OWN else dropped).format(length),
             median(without / guarded for without, guarded in found),
             "×",
             len(found),
@@ -113,7 +118,7 @@ def frames(session: LinkSession, size: Size) -> list[Figure]:
             },
             note=note,
         )
-        for length, found in costs.items()
+        for (length, source), found in costs.items()
     ]
 
 

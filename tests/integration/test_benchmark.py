@@ -56,7 +56,7 @@ _KEYS = {
     "macvtap_guard": {
         "load": {"guard_load"},
         "second": {"guard_again", "guard_one"},
-        "frames": {"guard_frames_60", "guard_frames_1400"},
+        "frames": {"guard_frames_60", "guard_frames_1400", "guard_dropped_60"},
     },
     "guarded_guest": {"guest": {"guarded_stream", "guarded_frames", "guarded_answer"}},
     "preflight": {"compare": {"compare", "compare large"}},

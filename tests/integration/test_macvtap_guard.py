@@ -17,7 +17,7 @@ import readme
 import yaml
 from guarded import ADDRESSES, Guarded, add_link, set_up
 from guest_frames import FOREIGN, FOREIGN6, FORGED, IP4, IP6, MAC, NEIGHBOUR, OWN, ether, ip4, udp
-from support import ROOT_ONLY
+from support import ROOT, ROOT_ONLY, ansible_path
 
 if t.TYPE_CHECKING:
     import namespaces
@@ -98,6 +98,40 @@ def test_an_example_of_the_guide(guest: Guarded, example: str, names: list[str],
     assert options["mac"] == MAC
     guest.run(**options)
     assert guest.passes(*names, *dropped) == names
+
+
+# MAC address and link: of another that loads guards between what this one lists and what it adds.
+_RACE = """
+import nftables, sys
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, model, store
+def load(link, mac):
+    loader.Loader({mac: store.entry_of(model.Guard(mac))}).on([(link, mac)])
+real = nftables.Nftables.json_cmd
+def json_cmd(self, commands):
+    if any("add" in one for one in commands["nftables"]):
+        nftables.Nftables.json_cmd = real
+        load(*RACING)
+    return real(self, commands)
+nftables.Nftables.json_cmd = json_cmd
+"""
+
+
+@pytest.mark.parametrize("who", ["task", "program"])
+def test_two_that_load_guards_at_once_after_a_flush_do_not_refuse_each_other(guest: Guarded, who: str) -> None:
+    race = _RACE.replace("RACING", repr(("macvtap1", NEIGHBOUR)))
+    if who == "task":
+        done = guest.netns.run({"mac": MAC, "persistent": False}, module="macvtap_guard", patch=race)
+        assert not done.get("failed"), done
+    else:
+        path = f"PYTHONPATH={ROOT / '.collections'}:{ansible_path()}"
+        program = [sys.executable, "-c", f"{race}\nload('macvtap0', {MAC!r})"]
+        subprocess.run([*guest.netns.prefix, "env", path, *program], check=True)
+    found = guest.netns.run({"macs": [MAC, NEIGHBOUR]}, module="macvtap_guard_info")["guards"]
+    assert {one["mac"]: (one["links"], one["rules"]) for one in found} == {
+        MAC: (["macvtap0"], "loaded"),
+        NEIGHBOUR: (["macvtap1"], "loaded"),
+    }
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
 
 
 def test_peers_are_all_that_a_guest_reaches(guest: Guarded) -> None:

@@ -13,7 +13,7 @@ import guarded
 import pytest
 from guarded import ADDRESSES, Guarded, add_link
 from guest_frames import MAC
-from support import ROOT_ONLY
+from support import ROOT, ROOT_ONLY, ansible_path
 
 pytestmark = ROOT_ONLY
 
@@ -47,6 +47,29 @@ def test_when_the_last_frame_of_a_kind_was_sent(guest: Guarded, policy: str) -> 
     guest.run(addresses=ADDRESSES, policy=policy)
     assert guest.counted() == {"mac": 2, "arp": 1}
     assert {*ages().values()} == {None}
+
+
+_FORMER = """
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, guard_table
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options, parsing, rules
+guard = options.desired("", {"mac": MAC, "addresses": ADDRESSES}).guard(MAC)
+commands = guard_commands.add_guard(rules.chain_name(MAC), [], parsing.as_formerly(guard))
+guard_table.GuardTable().run(commands)
+"""
+
+
+def test_what_an_earlier_version_has_loaded_works_and_is_replaced(guest: Guarded) -> None:
+    guest.run(addresses=ADDRESSES)
+    code = f"MAC, ADDRESSES = {MAC!r}, {ADDRESSES!r}\n{_FORMER}"
+    path = f"PYTHONPATH={ROOT / '.collections'}:{ansible_path()}"
+    subprocess.run([*guest.netns.prefix, "env", path, sys.executable, "-c", code], check=True)
+    assert guest.info()["rules"] == "outdated"
+    assert guest.info()["addresses"][0] == ADDRESSES[0]
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
+    assert guest.counted() == {"mac": 1}
+    (change,) = guest.run(addresses=ADDRESSES)["changes"]
+    assert (change["field"], change["before"], change["after"]) == ("rules", "outdated", "loaded")
+    assert guest.run(addresses=ADDRESSES)["changed"] is False
 
 
 def test_what_is_forbidden_is_dropped_where_nothing_can_be_recorded(guest: Guarded) -> None:

@@ -91,7 +91,8 @@ def test_a_nic_and_its_guard_are_complete_in_the_end(started: Hypervisor) -> Non
     def whenever() -> bool:
         udev(hv)
         assert hv.virsh("domstate", "web1").strip() == "running"
-        return "closed" in hv.nft("list table netdev linuxvirt_macvtap")
+        is_attached = B in hv.dump("web1", live=True)
+        return not is_attached and "closed" in hv.nft("list table netdev linuxvirt_macvtap")
 
     nic = {"domain": "web1", "mac": B, "source": "eth0", "guard": {"addresses": ["192.0.2.11"]}}
     assert step_by_step(hv, "libvirt_direct_iface", nic, whenever) >= 4
@@ -100,7 +101,8 @@ def test_a_nic_and_its_guard_are_complete_in_the_end(started: Hypervisor) -> Non
     assert guards(hv)[B]["persistent"]
     # The guard of a NIC that the guest has already.
     other = {**nic, "guard": {"addresses": ["192.0.2.12"]}}
-    assert step_by_step(hv, "libvirt_direct_iface", other, whenever) == 2
+    # And one to remove what a killed run has closed, if its minute is over.
+    assert step_by_step(hv, "libvirt_direct_iface", other, whenever) in (2, 3)
     assert guards(hv)[A] == before
     # It keeps the NIC, as it has no operating system, and so the guard stays.
     gone = {**other, "state": "absent", "timeout": 0}

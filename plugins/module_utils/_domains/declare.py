@@ -177,7 +177,7 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
 def _validate_target(value: str, path: str) -> None:
     _values.check_link_name(value, path)
     why = ""
-    if re.match(r"(macvtap|macvlan|vnet)", value):
+    if value.startswith(fields.GENERATED_PREFIXES["target"]):
         why = "begins like a name that libvirt generates, and libvirt drops such names"
     elif fields.is_generated("target", value):
         why = "is like the names that links get for their guard, and is not kept when the guest stops"

@@ -185,4 +185,5 @@ def _pending(requested: t.Mapping[str, t.Any] | None, instance: str, live: _Ifac
     """Return the MAC addresses of ``live`` that this instance of the guest was asked to release."""
     if not requested or requested["instance"] != instance:
         return frozenset()
-    return frozenset(requested["nics"]) & {iface.mac for iface in live}
+    asked = {mac for mac, nic in requested["nics"].items() if not nic.get("unguarded")}
+    return frozenset(asked & {iface.mac for iface in live})

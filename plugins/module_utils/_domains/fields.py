@@ -90,7 +90,7 @@ TABLE = Table(
 FIELDS, IN_XML, BY_NAME = TABLE.fields, TABLE.in_xml, TABLE.by_name
 OUTSIDE_XML = tuple(field.name for field in FIELDS if field.outside_xml)
 # libvirt generates such names where none is set, for as long as the guest runs. There are others: see is_generated().
-GENERATED_PREFIXES = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
+GENERATED_PREFIXES = {"target": guard_commands.BY_LIBVIRT, "alias": ("net", "hostdev")}
 
 
 def is_generated(name: str, text: str) -> bool:

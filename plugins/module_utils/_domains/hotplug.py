@@ -40,6 +40,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 _ASKED = ("process of unplug", "guest is busy")
 
 
+class _Attempt(t.NamedTuple):
+    """A NIC to attach, and the warning if that succeeds. Without its ``address`` libvirt chooses the slot."""
+
+    iface: Iface
+    warning: str = ""
+    address: bool = True
+
+
 class Hotplug:
     """What can be done with a NIC of a running guest.
 
@@ -192,32 +200,31 @@ class Hotplug:
             if handle is None or iface is None:
                 return
             receives_all = iface.get("allmulticast") == "yes"
-            arriving = self._arriving(iface)
             if element.same(iface, nic.stored):
                 # With the PCI address that libvirt assigned in the stored configuration, so that a restart does not
                 # move it.
                 iface = next(
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
-            # The keeper may have been quicker.
-            attaches = self._connection.live(handle, nic.mac) is None
-            with arriving if attaches else contextlib.nullcontext(attached.Arrival(nic.mac)) as arrival:
-                if attaches:
-                    with self._connection.recorded(journal, [task.step], ATTACHED):
-                        if not self._attach_element(handle, iface, task, arrival.link):
-                            return
+            if self._connection.live(handle, nic.mac) is not None:
+                # The keeper was quicker.
                 self._requests.discard(task.before)
-                if attaches:
-                    self._guard(handle, nic, arrival)
+            elif not self._attach_missing(handle, iface, task, journal):
+                return
             live = self._connection.live(handle, nic.mac) if receives_all else None
         if live is not None:
             hostlinks.change(live, {"allmulticast": "yes"}, path)
 
-    def _arriving(self, iface: Iface) -> t.ContextManager[attached.Arrival]:
-        if not self._connection.local or iface.type != "direct":
-            return contextlib.nullcontext(attached.Arrival(iface.mac))
+    def _attach_missing(self, handle: t.Any, iface: Iface, task: Task, journal: Journal[Nic]) -> bool:
+        """Attach a NIC, and put its guard on. Return False if the guest ended, was saved or restarted meanwhile."""
         name = iface.get("target") or ""
-        return attached.arriving(iface.mac, None if fields.is_generated("target", name) else name)
+        with attached.Arrival(iface.mac, "" if fields.is_generated("target", name) else name) as arrival:
+            with self._connection.recorded(journal, [task.step], ATTACHED):
+                if not self._attach_element(handle, iface, task, arrival):
+                    return False
+            self._requests.discard(task.before)
+            self._guard(handle, task.after, arrival)
+        return True
 
     def _guard(self, handle: t.Any, nic: Nic, arrival: attached.Arrival) -> None:
         """Put the guard on the link of a NIC that was just attached.
@@ -233,25 +240,26 @@ class Hotplug:
             if link in failures.refused:
                 raise failures.refused[link]
 
-    def _attach_element(self, handle: t.Any, iface: Iface, task: Task, link: str) -> bool:
-        """Attach a NIC, whose link gets this name if it is not "".
-
-        Return False if the guest ended, was saved or restarted meanwhile.
-        """
+    def _attach_element(self, handle: t.Any, iface: Iface, task: Task, arrival: attached.Arrival) -> bool:
+        """Attach a NIC. Return False if the guest ended, was saved or restarted meanwhile."""
         nic = task.after
         local = self._connection.local
 
-        def attach(text: str) -> None:
+        def attach(attempt: _Attempt) -> None:
+            # The network may have become one on a bridge.
+            closes = local and links.may_be_macvtap(element.render(attempt.iface), handle)
+            target = arrival.close() if closes else ""
+            text = element.for_hotplug(attempt.iface, address=attempt.address, target=target)
             with links.address_kept(text, handle) if local else contextlib.nullcontext():
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:
-            attach(element.for_hotplug(iface, target=link))
+            attach(_Attempt(iface))
         except self._connection.libvirt.libvirtError as exc:
             if self.same_instance(task.before) is None:
                 # Its next start gets the stored configuration. If it was saved, the keeper continues.
                 return False
-            others = self._alternatives(iface, exc, link)
+            others = self._alternatives(iface, exc)
             if not others:
                 raise
             if self._connection.live(handle, nic.mac) is not None:
@@ -259,8 +267,8 @@ class Hotplug:
             self.warnings.append(f"{nic.domain} {nic.mac}: {self._attach_another(attach, others)}")
         return True
 
-    def _alternatives(self, iface: Iface, exc: t.Any, link: str) -> list[tuple[str, str]]:
-        """Return the other elements to try when attaching failed, each with the warning if it succeeds."""
+    def _alternatives(self, iface: Iface, exc: t.Any) -> list[_Attempt]:
+        """Return what else to try when attaching failed."""
         found = []
         if iface.get("pci_address") is not None and self._connection.may_be_the_slot(exc):
             # The running guest uses that slot, or lacks the controller that the stored configuration has now.
@@ -268,7 +276,7 @@ class Hotplug:
                 f"the running guest did not accept it in its stored slot ({message_of(exc)}). It is in another slot "
                 "until the domain is stopped and started, when the guest may name it differently"
             )
-            found.append((element.for_hotplug(iface, address=False, target=link), message))
+            found.append(_Attempt(iface, message, address=False))
         unknown = exc.get_error_code() == self._connection.libvirt.VIR_ERR_OPERATION_TIMEOUT
         if networks.any_of([iface]) and iface.get("source") is not None and not unknown:
             # A running guest had it. Without its network it is better off than without its NIC.
@@ -276,15 +284,14 @@ class Hotplug:
                 f"libvirt did not attach it to its network again ({message_of(exc)}). It is on {iface.get('source')} "
                 "without the network until the domain is stopped and started"
             )
-            found.append((element.for_hotplug(networks.off(iface), target=link), message))
+            found.append(_Attempt(networks.off(iface), message))
         return found
 
-    def _attach_another(self, attach: t.Callable[[str], None], others: t.Sequence[tuple[str, str]]) -> str:
+    def _attach_another(self, attach: t.Callable[[_Attempt], None], others: t.Sequence[_Attempt]) -> str:
         """Attach the first of ``others`` that libvirt accepts, and return its warning."""
-        for text, message in others[:-1]:
+        for one in others[:-1]:
             with contextlib.suppress(self._connection.libvirt.libvirtError):
-                attach(text)
-                return message
-        text, message = others[-1]
-        attach(text)
-        return message
+                attach(one)
+                return one.warning
+        attach(others[-1])
+        return others[-1].warning

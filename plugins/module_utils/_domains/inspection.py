@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     LINK_MAC,
     NO_HOST,
     RELEASED,
+    UNGUARDED,
     Domain,
     Host,
     Iface,
@@ -49,7 +50,7 @@ def keeper_warnings(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) 
     return [
         pending_warning(one, host, outlives_boot=True)
         for one in outstanding
-        if one["returns"] and (one["error"] or one["pid"] is None)
+        if one["state"] == UNGUARDED or (one["returns"] and (one["error"] or one["pid"] is None))
     ]
 
 
@@ -74,6 +75,9 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
     """
     name = f"{one['domain']} {one['mac']}"
     persistent = host.domains[one["domain"]].persistent
+    if one["state"] == UNGUARDED:
+        by = "The keeper does not run" if one["pid"] is None else f"Process {one['pid']} tries again until it is"
+        return f"{name}: this NIC is attached again, and its guard is not on its link yet: {one['error']}. {by}"
     if one["pid"] is None:
         by = (
             "The process that would attach it again (the keeper) does not run: the next run of libvirt_direct_iface "

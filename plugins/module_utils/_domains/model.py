@@ -23,7 +23,7 @@ GUEST_MAC = "link.guests_mac"
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
 PAUSED = "paused"
 # The states of a NIC that a guest was asked to release: still held, saved with the guest, or released.
-HELD, SAVED, RELEASED = "held", "saved", "released"
+HELD, SAVED, RELEASED, UNGUARDED = "held", "saved", "released", "unguarded"
 
 
 @dataclass(frozen=True)

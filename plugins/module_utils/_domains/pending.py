@@ -10,16 +10,8 @@ import os
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, networks, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    HELD,
-    RELEASED,
-    SAVED,
-    Domain,
-    Host,
-    Iface,
-    Nic,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, model, networks, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import install
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, launch, links, records
@@ -93,7 +85,7 @@ class Requests:
                 "mac": mac,
                 "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
                 "state": state,
-                "error": nic.get("error") if state == RELEASED else None,
+                "error": nic.get("error") if state in (model.RELEASED, model.UNGUARDED) else None,
                 "since": nic["since"],
                 "pid": pid,
                 "returns": returns,
@@ -101,7 +93,10 @@ class Requests:
             for domain in host.domains.values()
             for mac, nic in sorted(states.get(domain.uuid, {"nics": {}})["nics"].items())
             if (state := _state(domain, mac, states[domain.uuid]))
-            and ((returns := _returning(domain, mac, nic)) or state != RELEASED)
+            and (
+                (returns := None if state == model.UNGUARDED else _returning(domain, mac, nic))
+                or state != model.RELEASED
+            )
         ]
 
     def register(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
@@ -279,16 +274,19 @@ class Requests:
 
 def _state(domain: Domain, mac: str, asked: records.State) -> str:
     """Return the state of a request ``asked`` of ``domain``, "" where it was for another instance."""
+    held = any(iface.mac == mac for iface in (domain.live if domain.running else domain.saved or ()))
+    if asked["nics"].get(mac, {}).get("unguarded"):
+        return model.UNGUARDED if domain.running and asked["instance"] == domain.instance and held else ""
     if not domain.running:
-        if domain.saved and not any(iface.mac == mac for iface in domain.saved):
+        if domain.saved and not held:
             # The guest had released the NIC before it was saved.
-            return RELEASED
+            return model.RELEASED
         # An image of libvirt's that is gone was discarded, and one in a file of the user's is not known.
         elsewhere = asked.get("saved") and not asked.get("managed")
-        return SAVED if domain.saved is not None or elsewhere else ""
+        return model.SAVED if domain.saved is not None or elsewhere else ""
     if asked["instance"] != domain.instance:
         return ""
-    return HELD if any(iface.mac == mac for iface in domain.live) else RELEASED
+    return model.HELD if held else model.RELEASED
 
 
 def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:

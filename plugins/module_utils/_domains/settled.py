@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SAVED, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SAVED, UNGUARDED, Host
 
 _PAUSE_SECONDS = 0.2
 
@@ -34,4 +34,4 @@ def observe(hv: _Hypervisor, names: t.Iterable[str] | None, timeout: float) -> t
 
 def _is_awaited(request: t.Mapping[str, t.Any]) -> bool:
     """Whether waiting can complete a request: not that of a guest that does not run, nor one that no keeper handles."""
-    return request["state"] != SAVED and not (request["returns"] and request["pid"] is None)
+    return request["state"] not in (SAVED, UNGUARDED) and not (request["returns"] and request["pid"] is None)

@@ -8,7 +8,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
 
 Nic = t.Tuple[str, str]
 _WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
@@ -63,53 +63,55 @@ def _failures(
 
 
 class Arrival:
-    """The link of a NIC that is about to be attached to a running guest.
+    """The link of a NIC that is about to be attached to a running guest, as a context: after it nothing is closed.
 
-    Nothing gets out of the link if it has the name ``link``, "" if it may have any.
+    The link must have the ``name``, or one that is free if that is "". Nothing is closed of a NIC whose guard is not
+    required, of one with a ``name`` that a link has, or if the kernel cannot do it.
     """
 
-    def __init__(self, mac: str, link: str = "") -> None:
-        self._mac, self.link = mac, link
-        self._is_open = not link
+    def __init__(self, mac: str, name: str) -> None:
+        self._mac, self._name = mac, name
+        # What is closed.
+        self._link = ""
+
+    def __enter__(self) -> Arrival:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._open()
+
+    def close(self) -> str:
+        """Let nothing out of the link that the NIC gets now, until its guard is put on. To be called for each attempt.
+
+        One that failed may have had a link, which udev has opened. Return the name that the link must have, "" if it
+        may have any.
+        """
+        self._open()
+        # What does not work is said when the guard is put on.
+        with contextlib.suppress(Exception):
+            guards = loader.stored()
+            if self._mac in guards:
+                self._link = loader.Loader(guards).close(self._mac, self._name)
+            elif self._name and guards:
+                loader.Loader(guards).free([self._name])
+        return self._link
 
     def put_on(self, link: str) -> Failures:
         """Put the guard of the NIC on the link that it has got. If it cannot be put on, the link stays closed."""
-        failures = put_on([(link, self._mac)], closed={self.link})
-        if link == self.link and not failures.refused:
+        failures = put_on([(link, self._mac)], closed={self._link})
+        if link == self._link and not failures.refused:
             # Others may have removed the guard meanwhile, or damaged the file. Then nothing has opened the link.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                self._is_open = self._mac in loader.stored()
+                self._link = "" if self._mac in loader.stored() else link
         return failures
 
-    def open(self) -> None:
+    def _open(self) -> None:
         """Leave nothing closed: the NIC has not come, or has got another link."""
-        if not self._is_open:
-            loader.Loader(loader.stored()).open(self.link, self._mac)
-
-
-@contextlib.contextmanager
-def arriving(mac: str, name: str | None) -> t.Iterator[Arrival]:
-    """Let nothing out of the link that a NIC gets in the block, until its guard is put on.
-
-    The link must have the ``name``, or one that is free. NICs whose guard is not required are not touched, nor is any
-    if the kernel cannot do it, or if there is a link of that name.
-    """
-    link = name or guard_commands.name_for(mac)
-    closed = False
-    # What does not work is said when the guard is put on.
-    with contextlib.suppress(Exception):
-        guards = loader.stored()
-        if mac in guards:
-            closed = loader.Loader(guards).close(link, mac)
-        elif name and guards:
-            loader.Loader(guards).free([name])
-    made = Arrival(mac, link if closed else "")
-    try:
-        yield made
-    finally:
-        # The NIC is there or not, whatever becomes of this.
+        # It is there or not, whatever becomes of this.
         with contextlib.suppress(Exception):
-            made.open()
+            if self._link:
+                loader.Loader(loader.stored()).open(self._link, self._mac)
+        self._link = ""
 
 
 def moved(nics: t.Sequence[Nic]) -> Failures:

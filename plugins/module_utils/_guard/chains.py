@@ -31,27 +31,49 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table impor
 _OIF = 5
 
 
+def asked(macs_and_links: t.Collection[str] | None, links: t.Mapping[str, GuestLink]) -> t.Callable[[str], bool] | None:
+    """Return which chains to read for the guards of these NICs and links; None for all."""
+    if macs_and_links is None:
+        return None
+    macs = {links[one].mac if one in links else one for one in macs_and_links}
+    # A link that is gone is known by its chain alone.
+    if any(one not in links and rules.mac_of(rules.chain_name(one)) is None for one in macs_and_links):
+        return None
+    names = {rules.chain_name(mac) for mac in macs}
+    return lambda name: name in names or not name.startswith("guard_")
+
+
 def bindings(name: str, snapshot: Snapshot) -> t.Iterator[Binding]:
     """Yield what the chain on a link says: see guard_commands.py."""
     if name.startswith("guard_"):
         return
     listed = [outline(rule) for rule in snapshot.rules[name]]
     for rule in listed:
-        parts = str(rule.get("comment", "")).split(" ", 2)
-        jumps = [one["jump"]["target"] for one in rule["expr"] if "jump" in one]
-        if len(parts) == 3 and jumps:
-            index = int(parts[1]) if parts[1].isdigit() else None
-            of_link = [] if index is None else [{"meta": _OIF}, {"cmp": (0, index.to_bytes(4, sys.byteorder))}]
-            expected: list[t.Any] = [*of_link, {"jump": {"target": rules.chain_name(parts[0])}}]
+        found = guard_commands.of_link(rule)
+        if found is None:
+            continue
+        if found.closed is not None:
+            yield Binding(found.link, found.mac, None, intact=False, closed=True)
+        elif any("jump" in one for one in rule["expr"]):
+            index = found.index
+            same = [] if index is None else [{"meta": _OIF}, {"cmp": (0, index.to_bytes(4, sys.byteorder))}]
+            expected: list[t.Any] = [*same, {"jump": {"target": rules.chain_name(found.mac)}}]
             intact = listed == [rule] and rule["expr"] == expected and name in snapshot.hooked
-            yield Binding(parts[2], parts[0], index, intact)
-        elif len(parts) == 3 and parts[1] == guard_commands.CLOSED:
-            yield Binding(parts[2], parts[0], None, intact=False, closed=True)
+            yield Binding(found.link, found.mac, index, intact)
 
 
-def orphans(host: Host) -> set[str]:
-    """Return the names that a run has closed which was killed before there was such a link."""
-    return {one.link for one in host.bindings if one.closed and one.link not in host.names}
+def orphans(snapshot: Snapshot, names: t.Collection[str], now: float) -> set[str]:
+    """Return the names without a link whose chains do nothing any more: see guard_commands.py."""
+    listed = [outline(rule) for name, found in snapshot.rules.items() if name.startswith("link_") for rule in found]
+    found = [one for one in map(guard_commands.of_link, listed) if one is not None]
+    return {one.link for one in found if one.link not in names and guard_commands.is_orphan(one, now)}
+
+
+def owners(states: t.Sequence[State], host: Host) -> dict[tuple[str, int], str | None]:
+    """Return whose links planned guards are on, and which of theirs have none any more, by name and index."""
+    former = {link: None for state in states for link in host.state(state.mac).links}
+    found = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
+    return {(link, host.links[link].index): mac for link, mac in found.items() if link in host.links}
 
 
 def missing_recorders(policy: str, snapshot: Snapshot) -> list[str]:

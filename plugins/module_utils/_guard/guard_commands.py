@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import dataclass
 
 TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
 # Before the chains of others on the same link.
@@ -18,26 +19,60 @@ OF_TABLE = {"family": FAMILY, "table": TABLE}
 # How long a link stays closed that nobody opens: those who should are killed, or fail. Its guest may not be silent for
 # ever. It is more than libvirt takes to attach a NIC.
 CLOSED_SECONDS = 60
-# In the comment of a rule, in place of the index of a link that has one.
-ANY, CLOSED = "-", "closed"
-# 15 characters, the most that a link's name has. libvirt drops names that begin as those that it generates itself.
+# In the comment of a rule, in place of the index of a link that has one; and before the time.
+_ANY, _CLOSED = "-", "closed"
+# How the names begin that libvirt generates itself. It drops such names, whoever has given them.
+BY_LIBVIRT = ("macvtap", "vnet", "macvlan")
+# 15 characters with the random ones, the most that a link's name has.
 _PREFIX = "mvg"
 _PLAIN = re.compile(r"[A-Za-z0-9.-]")
 
 
-def name_for(mac: str) -> str:
-    """Return the name of the link that a guest's NIC gets, where it must be known before there is the link."""
-    return _PREFIX + mac.replace(":", "").lower()
+@dataclass(frozen=True)
+class OfLink:
+    """What the rule on a link says of itself: whose guard it is, and of which link.
+
+    ``index`` is that of the link, None for whatever link has the name. ``closed`` is until when nothing gets out, in
+    seconds since 1970, None if what the link sends is handed to the guard.
+    """
+
+    mac: str
+    link: str
+    index: int | None = None
+    closed: int | None = None
+
+
+def of_link(rule: Object) -> OfLink | None:
+    """Return what a rule says, None if it is not one of a link."""
+    parts = str(rule.get("comment", "")).split(" ", 2)
+    if len(parts) != 3:
+        return None
+    mac, what, link = parts
+    kind, _at, until = what.partition("@")
+    if kind == _CLOSED:
+        # An earlier version did not say until when, and did not close for long either.
+        return OfLink(mac, link, closed=int(until) if until.isdigit() else 0)
+    return OfLink(mac, link, int(what) if what.isdigit() else None)
+
+
+def name_from(random: bytes) -> str:
+    """Return the name of the link that a guest's NIC gets, where it must be known before there is the link.
+
+    It is from six ``random`` bytes, and stays with the guest: it is in saved images, and where it migrates to. libvirt
+    9.0 deletes a link that has the name which another NIC is to get. So it is not from the MAC address, which guests on
+    other VLANs may have too.
+    """
+    return _PREFIX + random.hex()
 
 
 def is_named_for_nic(link: str) -> bool:
-    """Whether a name is one of :func:`name_for`."""
+    """Whether a name is one of :func:`name_from`."""
     return re.fullmatch(_PREFIX + "[0-9a-f]{12}", link) is not None
 
 
 def may_be_declared(link: str) -> bool:
     """Whether a name may be one that a user has given to a NIC, and later to another."""
-    return link.rstrip("0123456789") not in ("macvtap", "macvlan") and not is_named_for_nic(link)
+    return link.rstrip("0123456789") not in BY_LIBVIRT and not is_named_for_nic(link)
 
 
 def chain_of(link: str) -> str:
@@ -64,7 +99,7 @@ def add_link(link: str, mac: str, index: int | None, guard: str) -> list[Object]
     """
     left = {"meta": {"key": "oif"}}
     same = [] if index is None else [{"match": {"op": "==", "left": left, "right": str(index)}}]
-    return _only_rule(link, mac, ANY if index is None else str(index), [*same, {"jump": {"target": guard}}])
+    return _only_rule(link, mac, _ANY if index is None else str(index), [*same, {"jump": {"target": guard}}])
 
 
 def close_link(link: str, mac: str, now: float) -> list[Object]:
@@ -74,7 +109,7 @@ def close_link(link: str, mac: str, now: float) -> list[Object]:
     """
     until = int(now) + CLOSED_SECONDS
     early = {"match": {"op": "<", "left": {"meta": {"key": "time"}}, "right": until}}
-    return _only_rule(link, mac, CLOSED, [early, {"drop": None}])
+    return _only_rule(link, mac, f"{_CLOSED}@{until}", [early, {"drop": None}])
 
 
 def _only_rule(link: str, mac: str, what: str, expressions: t.Sequence[Object]) -> list[Object]:
@@ -90,20 +125,40 @@ def remove_link(link: str) -> list[Object]:
     return [{"flush": chain}, {"delete": chain}]
 
 
+def remove_rules(link: str, rules: t.Sequence[Object]) -> list[Object]:
+    """Return the commands that take away the chain on a link if it still has the rules that were listed, and no others.
+
+    Whoever puts a guard on, or closes the name, replaces these rules, and the kernel then refuses the commands.
+    """
+    name = chain_of(link)
+    listed = [{"delete": {"rule": {**OF_TABLE, "chain": name, "handle": rule["handle"]}}} for rule in rules]
+    return [*listed, {"delete": {"chain": {**OF_TABLE, "name": name}}}]
+
+
 def bound(rules: t.Sequence[Object], index: int) -> str:
     """Return whose guard the rules of the chain on a link hand its frames to, "" if not those of this index.
 
-    Of a link that is closed, it is the NIC that it is named for.
+    Of a link that is closed, it is the NIC that the name was made for.
     """
-    mac, what, link = _comment(rules)
-    return mac if what == str(index) or (what == CLOSED and link == name_for(mac)) else ""
+    found = _only(rules)
+    closed = found is not None and found.closed is not None and is_named_for_nic(found.link)
+    return found.mac if found is not None and (closed or found.index == index) else ""
 
 
 def is_closed(rules: t.Sequence[Object]) -> bool:
     """Whether the rules of the chain on a link are those of :func:`close_link`."""
-    return _comment(rules)[1] == CLOSED
+    found = _only(rules)
+    return found is not None and found.closed is not None
 
 
-def _comment(rules: t.Sequence[Object]) -> tuple[str, str, str]:
-    parts = [str(rule.get("comment", "")).split(" ", 2) for rule in rules]
-    return (parts[0][0], parts[0][1], parts[0][2]) if len(parts) == 1 and len(parts[0]) == 3 else ("", "", "")
+def is_orphan(one: OfLink, now: float) -> bool:
+    """Whether a chain does nothing any more if there is no link of its name.
+
+    A closed one does until its time is over: its NIC may be about to come. One that handed frames of another link of
+    that name to a guard does not, and a random name is never used again.
+    """
+    return one.closed <= now if one.closed is not None else one.index is not None and is_named_for_nic(one.link)
+
+
+def _only(rules: t.Sequence[Object]) -> OfLink | None:
+    return of_link(rules[0]) if len(rules) == 1 else None

@@ -17,6 +17,7 @@ DROPPED, COUNTED = "dropped_", "counted_"
 # For how long the kernel knows when a link has last sent a forbidden frame of a kind, and of how many links.
 SECONDS, SIZE = 30 * 86400, 65535
 Object = t.Dict[str, t.Any]
+_Result = t.TypeVar("_Result")
 
 
 def used(rules: t.Iterable[Object]) -> set[str]:
@@ -50,6 +51,18 @@ def missing(library: t.Any, of_table: Object, rules: t.Iterable[Object], added: 
         has_set = bool(listed(library, {"set": {**of_table, "name": name}}))
         commands += add(name, of_table, has_set=has_set)
     return commands
+
+
+def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Result:
+    """Return what ``load`` does, which lists what there is, and adds the rest.
+
+    Two of them may do so at once when nftables was flushed. What all guards share is there for one of them by then, and
+    it is ``refused``. So it is called once more with true, to list afresh.
+    """
+    try:
+        return load(False)
+    except refused:
+        return load(True)
 
 
 def listed(library: t.Any, what: Object) -> list[Object]:

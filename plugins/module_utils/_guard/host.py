@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import socket
+import time
 import typing as t
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     chains,
     guard_commands,
     guard_links,
+    guard_recorders,
+    guard_table,
     loader,
     model,
     parsing,
@@ -60,14 +63,15 @@ class Guards:
         self._warnings: list[str] = []
         self._observed = Host({}, {})
         self._records = guard_links.known({})
+        # Whose rules an earlier version has written.
+        self._outdated: frozenset[str] = frozenset()
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
     def observe(self) -> Host:
         """Return the guards that were asked for, all chains on links, and the macvtap links of this namespace."""
         links = _links()
-        asked = self._asked_chains(links)
-        self.snapshot = self._table.snapshot(asked)
+        self.snapshot = self._table.snapshot(chains.asked(self.asked, links))
         self._records = guard_links.known({one.name: one.index for one in links.values()})
         self._warnings += [one for one in self._records.warnings if one not in self.warnings]
         found = [one for name in self.snapshot.rules for one in chains.bindings(name, self.snapshot)]
@@ -79,16 +83,6 @@ class Guards:
         present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
         self._known.save({mac for mac in present if mac})
         return self._observed
-
-    def _asked_chains(self, links: t.Mapping[str, GuestLink]) -> t.Callable[[str], bool] | None:
-        if self.asked is None:
-            return None
-        macs = {links[one].mac if one in links else one for one in self.asked}
-        # A link that is gone is known by its chain alone.
-        if any(one not in links and rules.mac_of(rules.chain_name(one)) is None for one in self.asked):
-            return None
-        names = {rules.chain_name(mac) for mac in macs}
-        return lambda name: name in names or not name.startswith("guard_")
 
     def _states(
         self, links: t.Mapping[str, GuestLink], bindings: t.Sequence[Binding], stored: t.Mapping[str, Guard]
@@ -112,6 +106,7 @@ class Guards:
                 tuple(sorted(on.get(mac, ()))),
                 mac in active and active[mac] is None,
                 tuple(sorted(unchecked.get(mac, ()))),
+                mac in self._outdated,
             )
             for mac in {*stored, *named, *on}
         }
@@ -126,8 +121,11 @@ class Guards:
         found: dict[str, Guard | None] = {mac: mine.get(mac) or self._known.guard(mac, digests[mac]) for mac in named}
         unknown = {mac: named[mac] for mac, guard in found.items() if guard is None}
         listed = self._listed(unknown.values()) if unknown else {}
+        outdated: dict[str, Guard] = {}
         for mac, name in unknown.items():
             guard = chains.with_mirror(parsing.parse(mac, listed.get(name, [])), "")
+            earlier = None if guard else chains.with_mirror(parsing.parse(mac, listed.get(name, []), former=True), "")
+            outdated.update({} if earlier is None else {mac: earlier})
             found[mac] = None if self._known.contradicts(mac, digests[mac], guard) else guard
         # Otherwise what was listed need not be what the digest is of.
         if not unknown or self._table.generation() == self.snapshot.generation:
@@ -136,6 +134,8 @@ class Guards:
         # What is not dropped where it was handed to is no guard's.
         whole = {one for one in (model.DROP, model.COUNT) if not chains.has_changed_recorder(one, self.snapshot)}
         kept = {mac: guard if guard and guard.policy in whole else None for mac, guard in found.items()}
+        kept.update(outdated)
+        self._outdated = frozenset(outdated)
         return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in kept.items()}
 
     def _listed(self, names: t.Collection[str]) -> Listed:
@@ -175,14 +175,20 @@ class Guards:
         """
         # The table is as it was observed: others who change it hold the lock, or put guards on new links.
         host = replace(self._observed, links=_links())
-        commands = self._commands([step for step in steps if step.before and step.after], host)
+        complete = [step for step in steps if step.before and step.after]
+        commands = self._commands(complete, host)
+
+        def load(again: bool) -> None:
+            self._table.replace(self._commands(complete, self.observe()) if again else commands)
+
         if commands:
             for step in steps:
                 journal.record(step, RULES)
             self._loaded = (-1, {})
             generation = self._table.generation()
-            with guard_links.recorded(self._owners([step.after for step in steps if step.after], host), self._warnings):
-                self._table.replace(commands)
+            owners = chains.owners([step.after for step in steps if step.after], host)
+            with guard_links.recorded(owners, self._warnings):
+                guard_recorders.afresh(load, MacvtapError)
             chains.remove_recorders(self._table, self.snapshot, [step.after for step in steps])
             after = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
@@ -199,7 +205,8 @@ class Guards:
     def _commands(self, steps: t.Sequence[Step[State]], host: Host) -> list[dict[str, t.Any]]:
         """Return the commands that carry out ``steps``: first what goes from links, then guards, then links."""
         pairs = [(t.cast("State", step.before), t.cast("State", step.after)) for step in steps]
-        bound = {one.link: one.mac for one in host.bindings}
+        # A NIC may be about to get a name that is closed.
+        bound = {one.link: one.mac for one in host.bindings if not one.closed or one.link in host.links}
         changed = {one.link for one in host.bindings if not one.intact}
         gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
         commands = [one for link in sorted(gone) for one in guard_commands.remove_link(link)]
@@ -215,18 +222,12 @@ class Guards:
                     commands += guard_commands.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
         return commands
 
-    def _owners(self, planned: t.Iterable[State], host: Host) -> dict[tuple[str, int], str | None]:
-        """Return whose links these guards are on, and which of theirs have none any more, by name and index."""
-        states = list(planned)
-        former = {link: None for state in states for link in host.state(state.mac).links}
-        owners = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
-        return {(link, host.links[link].index): mac for link, mac in owners.items() if link in host.links}
-
     def _of_guard(self, before: State, after: State) -> list[dict[str, t.Any]]:
         name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
         sets = rules.sets(after.active) if after.active is not None else []
         commands = []
-        if after.active is not None and (before.active != after.active or name not in self.snapshot.chains):
+        is_new = before.active != after.active or before.outdated
+        if after.active is not None and (is_new or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
             commands = guard_commands.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
         elif after.active is None and name in self.snapshot.chains:
@@ -258,17 +259,15 @@ class Guards:
         Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
         """
         entries = self._stored_guards()
-        orphans = chains.orphans(self._observed)
         if not check_mode:
-            if orphans:
-                # It looks again: a NIC may have got the name meanwhile.
-                loader.Loader({}).free(sorted(orphans))
+            if orphans := sorted(chains.orphans(self.snapshot, self._observed.names, time.time())):
+                guard_table.GuardTable().remove_orphans(orphans)
             # Links without a record are of an older version, or of a run that was killed.
             states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
-            with guard_links.recorded(self._owners(states, self._observed), self._warnings):
+            with guard_links.recorded(chains.owners(states, self._observed), self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
-            return bool(orphans)
+            return False
         if not check_mode and entries:
             self._warnings += self._installer.install(entries)
             self._installer.start()

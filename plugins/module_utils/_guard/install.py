@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_commands,
     guard_links,
     guard_recorders,
+    guard_table,
     loader,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
@@ -27,7 +28,7 @@ PROGRAM = "/etc/linuxvirt-macvtap/guard"
 # What the program imports.
 PARTS = {
     f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
-    for module in (checksum_program, checksums, guard_commands, guard_links, guard_recorders)
+    for module in (checksum_program, checksums, guard_commands, guard_links, guard_recorders, guard_table)
 }
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"

@@ -22,7 +22,6 @@ import importlib
 import json
 import os
 import sys
-import time
 import typing as t
 
 if t.TYPE_CHECKING or __package__:
@@ -31,13 +30,15 @@ if t.TYPE_CHECKING or __package__:
         checksums,
         guard_links,
         guard_recorders,
+        guard_table,
     )
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 else:
     # Installed on the host, beside the other files. Nothing is to be left there.
     sys.dont_write_bytecode = True
-    checksum_program, checksums, nft, guard_links, guard_recorders = map(
-        importlib.import_module, ("checksum_program", "checksums", "guard_commands", "guard_links", "guard_recorders")
+    checksum_program, checksums, nft, guard_links, guard_recorders, guard_table = map(
+        importlib.import_module,
+        ("checksum_program", "checksums", "guard_commands", "guard_links", "guard_recorders", "guard_table"),
     )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
@@ -46,8 +47,8 @@ UNCHECKED = (
     "this host cannot check where guests have checksums written, so a guest can have bytes changed after its guard has "
     "seen them: {reason}"
 )
+_DAMAGED = STORE + " is damaged ({}). Move it away, and run macvtap_guard for all guards of this host"
 Object = t.Dict[str, t.Any]
-_TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
 
 
 def programs() -> checksums.Links:
@@ -57,13 +58,18 @@ def programs() -> checksums.Links:
 
 
 def stored(path: str = STORE) -> dict[str, Object]:
-    """Return the guards that are to be there at each start, by MAC address."""
+    """Return the guards that are to be there at each start, by MAC address.
+
+    :raises OSError, ValueError, KeyError, TypeError: the file cannot be read, or is damaged.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             found: dict[str, Object] = json.load(file)["guards"]
-            return found
     except FileNotFoundError:
         return {}
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise ValueError("it has no guards by MAC address")
+    return found
 
 
 class Loader:
@@ -73,9 +79,7 @@ class Loader:
         self._guards = guards
         # Of what does not keep guards from links.
         self.warnings: list[str] = []
-        self._library: t.Any = importlib.import_module("nftables").Nftables()
-        self._library.set_json_output(True)
-        self._recorders: set[str] = set()
+        self._table = guard_table.GuardTable()
 
     @functools.cached_property
     def _programs(self) -> checksums.Links:
@@ -84,9 +88,14 @@ class Loader:
 
     def load(self) -> None:
         """Load all guards, and put them on the links that there are."""
+        guard_recorders.afresh(lambda _again: self._load(), RuntimeError)
+
+    def _load(self) -> None:
         # One that is there keeps its counters, and the addresses that it has learned.
-        there = self._rules(_TABLE)
-        commands = [one for mac in self._guards if self._guards[mac]["chain"] not in there for one in self._add(mac)]
+        there = self._table.rules()
+        commands = [
+            one for guard in self._guards.values() if guard["chain"] not in there for one in self._table.add(guard)
+        ]
         links = {link: guard_links.index_of(link) or 0 for link in os.listdir(SYSFS) if guard_links.is_macvtap(link)}
         known = self._known(links)
         chains = {link: there.get(nft.chain_of(link), []) for link in links}
@@ -97,7 +106,7 @@ class Loader:
     def link(self, link: str) -> None:
         """Put the guard of a link on it, whatever address its guest has given it."""
         index = guard_links.index_of(link) or 0
-        chain = self._chain_on(link)
+        chain = self._table.chain_on(link)
         owner = self._owner(link, index, self._known({link: index}), chain)
         self.on([(link, owner)], closed=[link] if nft.is_closed(chain) else ())
 
@@ -111,16 +120,19 @@ class Loader:
 
     def _known(self, links: t.Mapping[str, int]) -> guard_links.Known:
         known = guard_links.known(links)
-        self.warnings += known.warnings
+        self.warnings += [one for one in known.warnings if one not in self.warnings]
         return known
 
     def on(self, links: t.Iterable[tuple[str, str]], *, closed: t.Collection[str] = ()) -> None:
         """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``."""
         owners = dict(links)
+        guard_recorders.afresh(lambda _again: self._on(owners, closed), RuntimeError)
+
+    def _on(self, owners: t.Mapping[str, str], closed: t.Collection[str]) -> None:
         commands = []
         for mac in {*owners.values()} & {*self._guards}:
             chain = self._guards[mac]["chain"]
-            commands += [] if chain in self._rules(_of_table("chain", chain)) else self._add(mac)
+            commands += [] if chain in self._table.rules(chain) else self._table.add(self._guards[mac])
         known = guard_links.known({link: guard_links.index_of(link) or 0 for link in owners})
         self._put(owners, commands, known, closed)
 
@@ -136,34 +148,28 @@ class Loader:
         present = {link: index for link, index in indexes.items() if index is not None}
         for link, index in present.items():
             former = known.owners[link].link if link in known.owners else link
-            if former != link and nft.bound(self._chain_on(former), index):
+            if former != link and nft.bound(self._table.chain_on(former), index):
                 commands += nft.remove_link(former)
             commands += nft.add_link(link, owners[link], index, self._guards[owners[link]]["chain"])
         # Nothing gets out of a closed link, which these commands open. Of others it does until then.
         for link in present.keys() & {*closed}:
             self._check(present[link], self._guards[owners[link]])
         with guard_links.recorded({(link, index): owners[link] for link, index in present.items()}, self.warnings):
-            self._run(commands)
+            self._table.run(commands)
         for link in present.keys() - {*closed}:
             self._check(present[link], self._guards[owners[link]])
 
-    def close(self, link: str, mac: str) -> bool:
-        """Let nothing out of the link that will have this name, until the guard of its NIC is put on it, or a minute.
+    def close(self, mac: str, name: str = "") -> str:
+        """Let nothing out of the link that a NIC is about to get, until its guard is put on it, or a minute.
 
-        Return whether that is so: not of a guard that only counts, and not if a link has that name. Linux before 6.16
-        has no chains for links that do not exist.
+        Return the name that the link must have: ``name``, or one that is free. It is "" if nothing is closed: not for a
+        guard that only counts.
         """
-        if not self._guards.get(mac, {}).get("required") or guard_links.index_of(link) is not None:
-            return False
-        try:
-            self._run(nft.close_link(link, mac, time.time()))
-        except RuntimeError:
-            return False
-        return True
+        return self._table.close(mac, name) if self._guards.get(mac, {}).get("required") else ""
 
     def open(self, link: str, mac: str) -> None:
         """Put the guard of a NIC on its link. If there is no such link, or no guard, close the name no longer."""
-        closed = nft.is_closed(self._chain_on(link))
+        closed = nft.is_closed(self._table.chain_on(link))
         if mac in self._guards and guard_links.is_macvtap(link):
             self.on([(link, mac)], closed=[link] if closed else ())
         else:
@@ -171,18 +177,15 @@ class Loader:
 
     def free(self, links: t.Iterable[str]) -> None:
         """Close these names no longer: their NICs have not come, or have no guard, or other NICs have the names."""
-        for link in links:
-            # Another run may be doing the same.
-            with contextlib.suppress(RuntimeError):
-                self._run(nft.remove_link(link) if nft.is_closed(self._chain_on(link)) else ())
+        self._table.free(links)
 
     def off(self, links: t.Iterable[str]) -> None:
         """Take whatever guard there is off these links."""
-        there = self._rules(_TABLE)
+        there = self._table.rules()
         indexes = {link: guard_links.index_of(link) or 0 for link in links}
         found = [link for link in indexes if nft.chain_of(link) in there]
         with guard_links.recorded(dict.fromkeys(indexes.items()), self.warnings):
-            self._run([one for link in found for one in nft.remove_link(link)])
+            self._table.run([one for link in found for one in nft.remove_link(link)])
         for index in indexes.values():
             # A kernel without such programs has none on a link.
             with contextlib.suppress(OSError, ValueError):
@@ -197,37 +200,6 @@ class Loader:
         except (OSError, ValueError) as exc:
             warning = UNCHECKED.format(reason=checksums.why_not(exc))
             self.warnings += [] if warning in self.warnings else [warning]
-
-    def _rules(self, what: Object) -> dict[str, list[Object]]:
-        """Return the rules of the chains in what is listed."""
-        code, output, _error = self._library.json_cmd({"nftables": [{"list": what}]})
-        found: dict[str, list[Object]] = {}
-        for one in () if code else output["nftables"]:
-            if "rule" in one:
-                found.setdefault(one["rule"]["chain"], []).append(one["rule"])
-        return found
-
-    def _chain_on(self, link: str) -> list[Object]:
-        """Return the rules of the chain on a link."""
-        return self._rules(_of_table("chain", nft.chain_of(link))).get(nft.chain_of(link), [])
-
-    def _add(self, mac: str) -> list[Object]:
-        guard = self._guards[mac]
-        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-        missing = [s for s in guard["sets"] if not guard_recorders.listed(self._library, _of_table("set", s["name"]))]
-        shared = guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], self._recorders)
-        return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))]
-
-    def _run(self, commands: t.Sequence[Object]) -> None:
-        if not commands:
-            return
-        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
-        if code:
-            raise RuntimeError(" ".join(error.split())[:500])
-
-
-def _of_table(kind: str, name: str) -> Object:
-    return {kind: {**nft.OF_TABLE, "name": name}}
 
 
 def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> list[str]:
@@ -248,7 +220,7 @@ def _desired(words: t.Sequence[str]) -> list[tuple[str, str]] | None:
         return [(link, mac) for mac in macs if mac]
     if operation in ("close", "open"):
         mac, *names = arguments
-        return [(names[0] if names else nft.name_for(mac), mac)]
+        return [(names[0] if names else "", mac)]
     if operation == "qemu":
         moments = (("start", "begin"), ("started", "begin"), ("reconnect", "begin"))
         return guard_links.nics(sys.stdin.read()) if tuple(arguments[1:3]) in moments else []
@@ -263,7 +235,8 @@ def _carry_out(loader: Loader, operation: str, desired: t.Sequence[tuple[str, st
     elif operation == "open":
         loader.open(*desired[0])
     elif operation == "close":
-        sys.stdout.write(desired[0][0] + "\n" if loader.close(*desired[0]) else "")
+        link = loader.close(desired[0][1], desired[0][0])
+        sys.stdout.write(link + "\n" if link else "")
     else:
         loader.on(desired)
 
@@ -276,11 +249,12 @@ def main(words: t.Sequence[str]) -> int:
         guards = stored()
     except (OSError, ValueError, KeyError, TypeError) as exc:
         # Guests that have no guard must start.
-        sys.stderr.write(f"linuxvirt.macvtap: cannot read {STORE}: {exc}\n")
+        why = f"cannot read {STORE}: {exc}" if isinstance(exc, OSError) else _DAMAGED.format(exc)
+        sys.stderr.write(f"linuxvirt.macvtap: {why}\n")
         return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
     unguarded = [link for link, mac in desired or () if mac not in guards]
-    named = [link for link in unguarded if words[0] == "open" or nft.may_be_declared(link)]
+    named = [link for link in unguarded if link and (words[0] == "open" or nft.may_be_declared(link))]
     if named and words[0] != "link":
         with contextlib.suppress(Exception):
             Loader(guards).free(named)
@@ -291,8 +265,9 @@ def main(words: t.Sequence[str]) -> int:
         _carry_out(loader, words[0], desired)
         sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
-        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}\n")
-        return int(any(guards[mac]["required"] for mac in macs))
+        why = _DAMAGED.format(f"{exc} is missing") if isinstance(exc, KeyError) else str(exc)
+        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(dict.fromkeys(macs))}: {why}\n")
+        return int(any(guards[mac].get("required", True) for mac in macs))
     return 0
 
 

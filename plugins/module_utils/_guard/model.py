@@ -98,6 +98,7 @@ class State:
 
     ``active`` is None where the kernel has no chain for it, and ``modified`` is whether that has other rules than this
     collection's. ``unchecked`` are those of the links that lack the program for checksums, and could have it.
+    ``outdated`` is whether the rules are those of an earlier version.
     """
 
     mac: str
@@ -106,6 +107,7 @@ class State:
     links: tuple[str, ...] = ()
     modified: bool = False
     unchecked: tuple[str, ...] = ()
+    outdated: bool = False
 
     @property
     def guarded(self) -> list[str]:

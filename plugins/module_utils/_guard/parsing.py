@@ -12,9 +12,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.rules import Object
 
 
-def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
+def parse(mac: str, listed: t.Sequence[Object], *, former: bool = False) -> Guard | None:
     """Return the guard of the ``listed`` rules of its chain, None if they are not those of :func:`rules.render`.
 
+    With ``former``, they are as an earlier version wrote them.
     The library lists rules in another form than they were added: it sorts sets, and omits what follows from other
     matches.
     """
@@ -24,7 +25,7 @@ def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
     try:
         guard = Guard(
             mac,
-            policy=model.DROP if guard_recorders.used(listed) & rules.recorders(model.DROP) else model.COUNT,
+            policy=model.DROP if _drops(listed, former=former) else model.COUNT,
             other_macs=model.MAC not in of_kind,
             addresses=(model.LEARNED,)
             if any("set" in one for rule in listed for one in rule["expr"])
@@ -37,11 +38,26 @@ def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
             # The library lists a link that is gone by its index.
             mirror_to=next((one["expr"][0]["dup"]["addr"] for one in of_kind.get(model.MIRROR, [])), ""),
         )
-        expected = rules.render(guard)
+        expected = as_formerly(guard) if former else rules.render(guard)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         # Rules that somebody else has written.
         return None
     return guard if [_outline(one) for one in expected] == [_outline(one) for one in listed] else None
+
+
+def as_formerly(guard: Guard) -> list[Object]:
+    """Return a guard's rules as an earlier version wrote them: each dropped by itself, and did not record when."""
+    drop: list[Object] = [{"drop": None}] if guard.policy == model.DROP else []
+    return [
+        {**rule, "expr": [part for one in rule["expr"] for part in (drop if "jump" in one else [one])]}
+        for rule in rules.render(guard)
+    ]
+
+
+def _drops(listed: t.Sequence[Object], *, former: bool) -> bool:
+    if former:
+        return any("drop" in one for rule in listed for one in rule["expr"])
+    return bool(guard_recorders.used(listed) & rules.recorders(model.DROP))
 
 
 def _outline(rule: Object) -> tuple[t.Any, ...]:

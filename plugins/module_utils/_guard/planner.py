@@ -123,7 +123,9 @@ def _options(state: State) -> dict[str, t.Any]:
 
 
 def _loaded(state: State) -> str:
-    return "modified" if state.modified else "missing" if state.active is None else "loaded"
+    if state.modified or state.active is None:
+        return "modified" if state.modified else "missing"
+    return "outdated" if state.outdated else "loaded"
 
 
 def view(state: State) -> dict[str, t.Any] | str:

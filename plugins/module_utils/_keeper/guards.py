@@ -12,6 +12,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import typing as t
 
 _SECONDS = 30
 
@@ -23,29 +24,44 @@ class Guards:
         # It comes with the first guard, and goes with the last one.
         self._command = [sys.executable, program] if program and os.path.exists(program) else []
         self._mac = mac
+        self._opened: set[str] = set()
 
     @property
     def exists(self) -> bool:
         """Whether there may be a guard for it."""
         return bool(self._command)
 
-    def close(self, name: str | None) -> str:
-        """Let nothing out of the link that the NIC is about to get, until :meth:`open`.
+    @contextlib.contextmanager
+    def closed(self, name: str | None) -> t.Iterator[str]:
+        """Let nothing out of the link that the NIC gets in the block, until :meth:`open`. After it, nothing is closed.
 
-        Return the name that the link must have: ``name``, or one that is free; "" if the link would not be closed.
+        The value is the name that the link must have: ``name``, or one that is free; "" if the link is not closed.
         """
-        return self._run("close", self._mac, *([name] if name else ())).strip()
+        link = self._run("close", self._mac, *([name] if name else ()))[0].strip()
+        self._opened.discard(link)
+        try:
+            yield link
+        finally:
+            if link not in self._opened:
+                self.open(link)
 
-    def open(self, link: str) -> None:
-        """Put the guard on the link, or leave nothing closed if there is no such link."""
-        if link:
-            self._run("open", self._mac, link)
+    def open(self, link: str) -> str:
+        """Put the guard on the link, or leave nothing closed if there is no such link. Return why that fails, or ""."""
+        if not link:
+            return ""
+        self._opened.add(link)
+        return self._run("open", self._mac, link)[1]
 
-    def _run(self, *words: str) -> str:
-        # The NIC matters more. Whatever is closed is opened by udev, by the next task about the guard, or by the time.
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            if self._command:
-                argv = [*self._command, *words]
-                done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_SECONDS)
-                return done.stdout
-        return ""
+    def _run(self, *words: str) -> tuple[str, str]:
+        """Run the program, and return what it prints, and why it failed."""
+        if not self._command:
+            return "", ""
+        argv = [*self._command, *words]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        except (OSError, subprocess.SubprocessError) as exc:
+            # The NIC matters more.
+            return "", f"{self._command[-1]}: {exc}"
+        return done.stdout, " ".join(
+            done.stderr.split()
+        ) or f"{self._command[-1]} has failed" if done.returncode else ""

@@ -210,11 +210,19 @@ def _is_held(nic: State, interface: ElementTree.Element, *, local: bool) -> bool
 def _is_outstanding(domain: t.Any, mac: str, state: State, live: _Live) -> bool:
     """Return whether it is still to be seen what becomes of a NIC that the guest has."""
     nic, interface = state["nics"][mac], live.interfaces[mac]
-    if _is_held(nic, interface, local=state["local"]) or _has_gone_since(domain, mac, state):
+    is_held = "unguarded" not in nic and _is_held(nic, interface, local=state["local"])
+    if is_held or _has_gone_since(domain, mac, state):
         return True
-    # A run or a keeper that has attached it was killed before it could do this.
-    guards.Guards(nic.get("guard"), mac).open(links.target_of(interface) or "")
-    return False
+    # A run or a keeper that has attached it was killed before it could do this, or it failed.
+    return _is_unguarded(nic, guards.Guards(nic.get("guard"), mac), links.target_of(interface) or "")
+
+
+def _is_unguarded(nic: State, guard: guards.Guards, link: str) -> bool:
+    """Put the guard on the link of a NIC that is attached; return whether that failed, and write it down."""
+    error = guard.open(link)
+    if error:
+        nic.update(unguarded=True, error=error)
+    return bool(error)
 
 
 def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
@@ -224,44 +232,43 @@ def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
 
 
 def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
-    """Attach a released NIC, if it should come back; return whether that is still to do."""
-    local = state["local"]
+    """Attach a released NIC, if it should come back; return whether that, or its guard, is still to do."""
+    if "unguarded" in nic:
+        # Somebody has removed it since.
+        return False
     elements = _elements(libvirt, domain, mac, nic)
     guard = guards.Guards(nic.get("guard"), mac)
     for element in elements:
+        closes = state["local"] and links.may_be_macvtap(element, domain)
         # Before the guest is looked at: it takes a while.
-        closes = local and links.may_be_macvtap(element)
-        closed = guard.close(links.free_target(element, nic["ifindex"])) if closes else ""
-        live = _live(domain, local=local)
-        if live.instance != state["instance"] or mac in live.interfaces:
-            # The next look handles it.
-            guard.open(closed)
-            return True
-        element = links.with_free_target(element, nic["ifindex"], closed) if local else element  # noqa: PLW2901
-        try:
-            with links.address_kept(element, domain) if local else contextlib.nullcontext():
-                domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        except libvirt.libvirtError as exc:
-            guard.open(closed)
-            nic["error"] = str(exc.get_error_message() or exc).strip()
-            if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
-                break
-        else:
-            link = _complete(domain, mac, nic, guard, local=local)
-            if closed != link:
-                guard.open(closed)
-            return False
+        name = links.free_target(element, nic["ifindex"]) if closes else None
+        with guard.closed(name) if closes else contextlib.nullcontext("") as link:
+            live = _live(domain, local=state["local"])
+            if live.instance != state["instance"] or mac in live.interfaces:
+                # The next look handles it.
+                return True
+            try:
+                own = nic["ifindex"]
+                named = links.with_free_target(element, own, link) if state["local"] else element
+                with links.address_kept(named, domain) if state["local"] else contextlib.nullcontext():
+                    domain.attachDeviceFlags(named, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            except libvirt.libvirtError as exc:
+                nic["error"] = str(exc.get_error_message() or exc).strip()
+                if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
+                    break
+            else:
+                return _complete(domain, mac, nic, guard, local=state["local"])
     return bool(elements)
 
 
-def _complete(domain: t.Any, mac: str, nic: State, guard: guards.Guards, *, local: bool) -> str:
-    """Give the new link of a NIC that was just attached what libvirt does not know, and return its name."""
+def _complete(domain: t.Any, mac: str, nic: State, guard: guards.Guards, *, local: bool) -> bool:
+    """Give the new link of a NIC that was just attached what libvirt does not know; return whether it has no guard."""
     made = _live(domain, local=local).interfaces.get(mac) if local and (nic["allmulticast"] or guard.exists) else None
     link = (links.target_of(made) if made is not None else None) or ""
-    guard.open(link)
+    unguarded = _is_unguarded(nic, guard, link)
     if link and nic["allmulticast"]:
         links.set_allmulticast(link)
-    return link
+    return unguarded
 
 
 def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:

@@ -48,9 +48,27 @@ def target_of(interface: ElementTree.Element) -> str | None:
     return None if target is None else target.get("dev")
 
 
-def may_be_macvtap(interface: str) -> bool:
-    """Whether an ``<interface>`` gets a macvtap link, which one on a network does if that is a direct one."""
-    return ElementTree.fromstring(interface).get("type") in ("direct", "network")  # noqa: S314  # libvirt's own, or ours
+def may_be_macvtap(interface: str, domain: t.Any) -> bool:
+    """Whether an ``<interface>`` of ``domain`` gets a macvtap link, which one on a network does if that is direct.
+
+    True if that is not known.
+    """
+    element = ElementTree.fromstring(interface)  # noqa: S314  # libvirt's own, or ours
+    source = element.find("source")
+    if element.get("type") != "network" or source is None:
+        return element.get("type") == "direct"
+    # Whatever libvirt says, it is said when the NIC is attached.
+    with contextlib.suppress(Exception):
+        network = _network(source, domain)
+        forward, bridge = network.find("forward"), network.find("bridge")
+        on_bridge = bridge is not None and bridge.get("name") is not None
+        return not on_bridge and forward is not None and forward.get("mode") != "hostdev"
+    return True
+
+
+def _network(source: ElementTree.Element, domain: t.Any) -> ElementTree.Element:
+    network = domain.connect().networkLookupByName(source.get("network", ""))
+    return ElementTree.fromstring(network.XMLDesc(0))  # noqa: S314  # libvirt's own
 
 
 def free_target(interface: str, own: int | None) -> str | None:
@@ -110,8 +128,7 @@ def _passed_through(element: ElementTree.Element, domain: t.Any) -> list[str]:
         return []
     if element.get("type") != "network":
         return [source.get("dev", "")] if source.get("mode") == "passthrough" else []
-    network = domain.connect().networkLookupByName(source.get("network", ""))
-    forward = ElementTree.fromstring(network.XMLDesc(0)).find("forward")  # noqa: S314  # libvirt's own
+    forward = _network(source, domain).find("forward")
     if forward is None or forward.get("mode") != "passthrough":
         return []
     return [dev for one in (forward, *forward.iterfind("interface")) if (dev := one.get("dev"))]

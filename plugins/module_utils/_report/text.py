@@ -101,6 +101,8 @@ def requested(pending: Values) -> str:
     since, error = pending["since"], f": {pending['error']}" if pending["error"] else ""
     if pending["state"] == "released":
         return f"the guest has released it, asked since {since}, and it is not attached again yet{error}"
+    if pending["state"] == "unguarded":
+        return f"it is attached again, and its guard is not on its link yet{error}"
     holds = "was saved with it" if pending["state"] == "saved" else "still holds it"
     then = "attached again" if pending["returns"] else "removed"
     return f"the guest was asked to release it since {since} and {holds}. It is {then} when it is released{error}"

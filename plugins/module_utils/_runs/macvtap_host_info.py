@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
@@ -89,7 +90,9 @@ _Finder = t.Callable[[hypervisor.Hypervisor, t.Optional[Host]], t.Dict[str, t.An
 def _finder(params: t.Mapping[str, t.Any]) -> _Finder | None:
     """Return what finds the addresses of the guests over a connection, None if they are not asked for.
 
-    :raises MacvtapError: an option is not valid.
+    If the networks are not valid, it raises the error: all else of the host is known.
+
+    :raises MacvtapError: networks are set, and guests are not.
     """
     networks = params["probe_networks"]
     if not params["guests"]:
@@ -99,8 +102,15 @@ def _finder(params: t.Mapping[str, t.Any]) -> _Finder | None:
     # Most runs do without.
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, run
 
-    questions = options.questions(networks, "probe_networks")
+    try:
+        questions = options.questions(networks, "probe_networks")
+    except MacvtapError as exc:
+        return functools.partial(_refuse, exc)
     return run.Search(run.Request(params["uri"], probe=bool(networks), probe_for=questions)).search
+
+
+def _refuse(error: MacvtapError, _hv: hypervisor.Hypervisor, _host: Host | None) -> t.NoReturn:
+    raise error
 
 
 def _addresses(find: _Finder, hv: hypervisor.Hypervisor, host: Host) -> dict[str, t.Any]:

@@ -13,12 +13,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import pending
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import domain_reader, inspection, pending
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    UNGUARDED,
+    Domain,
+    Host,
+    Iface,
+    Nic,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest as keeper_guest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.guest import look
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 MAC, UUID = "52:54:00:00:00:0a", "11111111-2222-3333-4444-555555555555"
@@ -166,6 +173,26 @@ def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_ne
     state = records.load(directory, UUID)
     assert state is not None
     assert sorted(state["nics"]) == [MAC, "52:54:00:00:00:0b"]
+
+
+def test_a_nic_that_is_attached_without_its_guard_is_listed_as_such(directory: str) -> None:
+    run().register([(NIC, None)])
+    state = records.load(directory, UUID)
+    assert state is not None
+    state["nics"][MAC].update(unguarded=True, error="no room")
+    records.save(directory, UUID, state)
+    running = Domain("web1", UUID, running=True, live=(LIVE,), stored=(LIVE,), instance="1")
+    host = Host("qemu:///system", {"web1": running})
+    (found,) = run().listed(host)
+    assert (found["state"], found["error"], found["returns"]) == (UNGUARDED, "no room", None)
+    (warning,) = inspection.keeper_warnings([found], host)
+    assert "attached again, and its guard is not on its link yet: no room" in warning
+    assert "is not on its link yet: no room" in text.requested(found)
+    # It is not about to go.
+    assert domain_reader._pending(state, "1", (LIVE,)) == frozenset()
+    # Restored, it has its guard from the start.
+    saved = replace(running, running=False, live=(), saved=(LIVE,), instance="")
+    assert run().listed(Host("qemu:///system", {"web1": saved})) == []
 
 
 @pytest.mark.parametrize("side", ["before", "after"])

@@ -9,7 +9,13 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import settled
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import HELD, RELEASED, SAVED, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
+    RELEASED,
+    SAVED,
+    UNGUARDED,
+    Host,
+)
 
 FOREVER = 10**6
 
@@ -51,6 +57,8 @@ def test_a_held_nic_is_waited_for_and_then_one_that_comes_back() -> None:
         (0, request(HELD)),
         # Its guest does not run.
         (FOREVER, request(SAVED)),
+        # It is attached already.
+        (FOREVER, request(UNGUARDED)),
         # Nothing attaches it again.
         (FOREVER, request(RELEASED, returns="nic", pid=None)),
     ],

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import io
 import pathlib
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, guard_table, loader
 
 GUARDED, OTHER = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 START = ["qemu", "web1", "start", "begin", "-"]
@@ -26,6 +27,15 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Pa
     return made
 
 
+def test_what_is_damaged_is_said_with_what_to_do(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in (f'{{"guards": {{"{GUARDED}": 5}}}}', f'{{"guards": ["{GUARDED}"]}}', "", f'{{"guards": {{"{GUARDED}'):
+        store.write_text(text)
+        assert loader.main(["load"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"linuxvirt.macvtap: {loader.STORE} is damaged (")
+        assert said.endswith("). Move it away, and run macvtap_guard for all guards of this host\n")
+
+
 DAMAGED = (f'{{"guards": {{"{GUARDED.upper()}": {{', f'{{"others": ["{GUARDED}"]}}', f'["{GUARDED}"]')
 
 
@@ -38,3 +48,14 @@ def test_only_guests_that_a_damaged_file_mentions_are_refused(
     nic = f"<interface><mac address='{mac}'/><target dev='macvtap0'/></interface>"
     monkeypatch.setattr("sys.stdin", io.StringIO(f"<domain><devices>{nic}</devices></domain>"))
     assert loader.main(START) == refused
+
+
+def test_a_guard_that_lacks_something_is_damaged(
+    store: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write_text(f'{{"guards": {{"{GUARDED}": {{"sets": []}}}}}}')
+    monkeypatch.setattr(guard_table, "GuardTable", lambda: SimpleNamespace(rules=dict))
+    # It may be one that is required.
+    assert loader.main(["load"]) == 1
+    why = f"{loader.STORE} is damaged ('chain' is missing). Move it away"
+    assert capsys.readouterr().err.startswith(f"linuxvirt.macvtap: no guard for {GUARDED}: {why}")

@@ -11,30 +11,29 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 
 A, B = "52:54:00:00:0a:01", "52:54:00:00:0a:02"
+NAME = nft.name_from(bytes(range(250, 256)))
 
 
 def listed(commands: t.Sequence[nft.Object]) -> list[nft.Object]:
     return [one["add"]["rule"] for one in commands if "rule" in one.get("add", {})]
 
 
-def test_the_name_of_a_nics_link_is_its_own_and_fits() -> None:
-    name = nft.name_for("52:54:00:00:0A:01")
-    assert name == "mvg525400000a01" == nft.name_for(A)
-    assert len(name) == 15
-    assert nft.is_named_for_nic(name)
+def test_the_name_of_a_nics_link_is_known_as_such_and_fits() -> None:
+    assert NAME == "mvgfafbfcfdfeff"
+    assert len(NAME) == 15
+    assert nft.is_named_for_nic(NAME)
     assert not any(map(nft.is_named_for_nic, ("mvg0", "web0", "macvtap0", "mvg525400000a01x", "mvgx25400000a01")))
 
 
 def test_only_a_declared_name_may_be_another_nics_later() -> None:
-    assert [one for one in ("web0", "macvtap3", nft.name_for(A), "macvtapx") if nft.may_be_declared(one)] == [
+    assert [one for one in ("web0", "macvtap3", NAME, "macvtapx") if nft.may_be_declared(one)] == [
         "web0",
         "macvtapx",
     ]
 
 
 def test_what_opens_a_link_replaces_what_closed_it() -> None:
-    name = nft.name_for(A)
-    close, opened = nft.close_link(name, A, 1e9), nft.add_link(name, A, 7, "guard_x")
+    close, opened = nft.close_link(NAME, A, 1e9), nft.add_link(NAME, A, 7, "guard_x")
     # One chain, at one hook, that is emptied first.
     assert close[:2] == opened[:2]
     assert [len(listed(one)) for one in (close, opened)] == [1, 1]
@@ -45,15 +44,37 @@ def test_what_opens_a_link_replaces_what_closed_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("commands", "orphan"),
+    [
+        (nft.close_link("web0", A, 1e9), False),
+        (nft.close_link("web0", A, 1e9 - nft.CLOSED_SECONDS), True),
+        (nft.add_link(NAME, A, 7, "guard_x"), True),
+        # A kernel may have it ready for the next link of that name, which is as likely as not to be the same guest's.
+        (nft.add_link("macvtap0", A, 7, "guard_x"), False),
+        (nft.add_link("web0", A, None, "guard_x"), False),
+    ],
+)
+def test_what_does_nothing_without_a_link_is_left_over(commands: t.Sequence[nft.Object], orphan: bool) -> None:
+    (found,) = [nft.of_link(one) for one in listed(commands)]
+    assert found is not None
+    assert nft.is_orphan(found, 1e9) is orphan
+
+
+def test_what_an_earlier_version_has_closed_is_known() -> None:
+    assert nft.of_link({"comment": f"{A} closed web0"}) == nft.OfLink(A, "web0", closed=0)
+    assert nft.of_link({"comment": "mac"}) is None
+
+
+@pytest.mark.parametrize(
     ("commands", "mac"),
     [
         (nft.add_link("macvtap0", A, 7, "guard_x"), A),
         (nft.add_link("macvtap0", A, 8, "guard_x"), ""),
         (nft.add_link("macvtap0", A, None, "guard_x"), ""),
-        (nft.close_link(nft.name_for(A), A, 1e9), A),
+        (nft.close_link(NAME, A, 1e9), A),
+        (nft.close_link(NAME, B, 1e9), B),
         # Any NIC may have got a name that was declared.
         (nft.close_link("web0", A, 1e9), ""),
-        (nft.close_link(nft.name_for(B), A, 1e9), ""),
         ([], ""),
     ],
 )

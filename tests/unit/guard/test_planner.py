@@ -219,7 +219,7 @@ def test_a_guard_whose_nic_is_still_there_is_not_undone() -> None:
     assert (still.changed, len(still.warnings)) == (False, 1)
     assert not planner.undo_around(journal, host_with(step.after), completed=True).changed
     # It could not be put on the link of the NIC, of which nothing gets out, and the guest has not released that.
-    name = guard_commands.name_for(A)
+    name = guard_commands.name_from(bytes(6))
     for links, changed in (({name: GuestLink(name, 9, A)}, False), ({}, True)):
         closed = host_with(step.after, links=links, bindings=(Binding(name, A, None, intact=False, closed=True),))
         assert planner.undo_around(journal, closed, completed=False).changed == changed

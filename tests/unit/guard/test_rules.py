@@ -145,6 +145,16 @@ def test_a_guest_that_is_watched_loses_nothing() -> None:
             assert ({"drop": None} in verdicts) is drops
 
 
+@pytest.mark.parametrize("policy", ["drop", "count"])
+def test_what_an_earlier_version_has_loaded_is_known(policy: str) -> None:
+    guard = guard_of(policy=policy, addresses=["192.0.2.1"])
+    former = parsing.as_formerly(guard)
+    assert ({"drop": None} in [one for rule in former for one in rule["expr"]]) is (policy == "drop")
+    assert guard_recorders.used(former) == set()
+    assert (parsing.parse(MAC, former), parsing.parse(MAC, former, former=True)) == (None, guard)
+    assert parsing.parse(MAC, rules.render(guard), former=True) is None
+
+
 def test_the_names_of_chains_and_sets_have_the_address() -> None:
     for name in (rules.chain_name(MAC), *rules.set_names(MAC)):
         assert rules.mac_of(name) == MAC

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter for the table of guards, by the library of nftables: what it has, and what is to be there.
+
+It is installed on the host beside the program of loader.py, so it imports the standard library and python3-nftables
+alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import typing as t
+
+if t.TYPE_CHECKING or __package__:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+        guard_links,
+        guard_recorders,
+    )
+else:
+    # Installed on the host, beside the other files. Nothing is to be left there.
+    sys.dont_write_bytecode = True
+    nft, guard_links, guard_recorders = map(
+        importlib.import_module, ("guard_commands", "guard_links", "guard_recorders")
+    )
+
+Object = t.Dict[str, t.Any]
+_TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
+
+
+class GuardTable:
+    """The table of guards in the kernel.
+
+    :raises ImportError: the library of nftables is missing.
+    """
+
+    def __init__(self) -> None:
+        self._library: t.Any = importlib.import_module("nftables").Nftables()
+        self._library.set_json_output(True)
+        self._recorders: set[str] = set()
+
+    def rules(self, chain: str = "") -> dict[str, list[Object]]:
+        """Return the rules of all chains by the chain's name, or those of one ``chain``."""
+        found: dict[str, list[Object]] = {}
+        for one in self._listed(_of_table("chain", chain) if chain else _TABLE):
+            if "rule" in one:
+                found.setdefault(one["rule"]["chain"], []).append(one["rule"])
+        return found
+
+    def chain_on(self, link: str) -> list[Object]:
+        """Return the rules of the chain on a link."""
+        name = nft.chain_of(link)
+        return self.rules(name).get(name, [])
+
+    def add(self, guard: Object) -> list[Object]:
+        """Return the commands that load a guard, given as it is stored."""
+        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+        missing = [one for one in guard["sets"] if not self._listed(_of_table("set", one["name"]))]
+        shared = guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], self._recorders)
+        return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))]
+
+    def run(self, commands: t.Sequence[Object]) -> None:
+        """Carry out commands in one transaction.
+
+        :raises RuntimeError: the kernel refuses them.
+        """
+        if not commands:
+            return
+        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
+        if code:
+            # What was to be added is not there.
+            self._recorders.clear()
+            raise RuntimeError(" ".join(error.split())[:500])
+
+    def close(self, mac: str, name: str = "") -> str:
+        """Let nothing out of the link that a NIC is about to get, until its guard is put on it, or a minute.
+
+        Return the name that the link must have: ``name``, or one that is free. It is "" if nothing is closed: a link
+        has that name. Linux before 6.16 has no chains for links that do not exist.
+        """
+        link = name or _free_name()
+        if guard_links.index_of(link) is not None:
+            return ""
+        try:
+            self.run(nft.close_link(link, mac, time.time()))
+        except RuntimeError:
+            return ""
+        return link
+
+    def free(self, links: t.Iterable[str]) -> None:
+        """Close these names no longer: their NICs have not come, or have no guard, or other NICs have the names."""
+        for link in links:
+            # Another run may be doing the same.
+            with contextlib.suppress(RuntimeError):
+                rules = self.chain_on(link)
+                self.run(nft.remove_rules(link, rules) if nft.is_closed(rules) else ())
+
+    def remove_orphans(self, links: t.Iterable[str]) -> None:
+        """Remove the chains of these names that do nothing any more: there is no link of the name."""
+        for link in links:
+            rules = self.chain_on(link)
+            found = [nft.of_link(rule) for rule in rules]
+            if guard_links.index_of(link) is None and all(one and nft.is_orphan(one, time.time()) for one in found):
+                # A NIC may be getting the name.
+                with contextlib.suppress(RuntimeError):
+                    self.run(nft.remove_rules(link, rules))
+
+    def _listed(self, what: Object) -> list[Object]:
+        return guard_recorders.listed(self._library, what)
+
+
+def _of_table(kind: str, name: str) -> Object:
+    return {kind: {**nft.OF_TABLE, "name": name}}
+
+
+def _free_name() -> str:
+    """Return a name for the link of a NIC that no link has here. By chance, none has it elsewhere."""
+    found = nft.name_from(os.urandom(6))
+    return found if guard_links.index_of(found) is None else _free_name()
