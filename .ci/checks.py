@@ -84,7 +84,7 @@ class Plan:
 
 def lint(plan: Plan) -> None:
     lab = "extensions/molecule/lab"
-    tests = f"tests:tests/integration:tests/benchmark:{lab}:.collections"
+    tests = f"tests:tests/integration:tests/benchmark:.ci:{lab}:.collections"
     docs = [
         "antsibull-docs",
         "lint-collection-docs",
