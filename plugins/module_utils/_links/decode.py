@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # include/uapi/linux/if_link.h
-_IFNAME, _LINK, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 3, 5, 10, 18, 23, 26, 27
+_ADDRESS, _IFNAME, _LINK, _STATS, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 1, 3, 5, 7, 10, 18, 23, 26, 27
 _PROMISCUITY, _CARRIER, _LINK_NETNSID, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 30, 33, 37, 56, 57, 61
 _PERM_ADDRESS = 54
 _INFO_KIND, _INFO_DATA = 1, 2
@@ -185,6 +185,19 @@ def index_of(body: bytes) -> int:
 def _known(body: bytes) -> Known:
     _family, hardware, index, flags, _change = rtnetlink.IFINFO.unpack_from(body)
     attrs = rtnetlink.attributes(body, 16, len(body))
+    # The links of a host mostly differ in these, and in counters. All else is decoded once.
+    name, mac, af_spec = attrs.pop(_IFNAME), attrs.pop(_ADDRESS, b""), attrs.pop(_AF_SPEC, b"")
+    attrs.pop(_STATS, None)
+    attrs.pop(_STATS64, None)
+    link, master = _nameless(hardware, flags, tuple(attrs.items()))
+    values = _inet6_values(af_spec) if link.kind in MACVLAN_KINDS else {}
+    return Known(with_values(link, name=wire.text(name), index=index, mac=wire.mac(mac), **values), master)
+
+
+@functools.lru_cache(maxsize=256)
+def _nameless(hardware: int, flags: int, attributes: tuple[tuple[int, bytes], ...]) -> Known:
+    """Return a link without name, index and address, and without what is in IFLA_AF_SPEC."""
+    attrs = dict(attributes)
     get = attrs.get
     # With IFLA_LINK_NETNSID the index belongs to another namespace.
     ifla_link = _U32(get(_LINK, _ZERO))[0]
@@ -192,11 +205,8 @@ def _known(body: bytes) -> Known:
     values = {**_read(Place.LINK, attrs), **of_kind}
     for field, bit, inverted in _FLAGS:
         values[field] = bool(flags & bit) is not inverted
-    if kind in MACVLAN_KINDS:
-        values.update(_read(Place.INET6, _inet6(get(_AF_SPEC, b""))))
     link = Link(
-        name=wire.text(attrs[_IFNAME]),
-        index=index,
+        name="",
         kind=kind,
         parent_index=0 if _LINK_NETNSID in attrs else ifla_link,
         lower=ifla_link,
@@ -239,9 +249,9 @@ def _read(place: Place, attrs: t.Mapping[int, bytes]) -> dict[str, t.Any]:
     return {field: read(get(number)) for field, number, read in _READERS[place]}
 
 
-def _inet6(af_spec: bytes) -> dict[int, bytes]:
+def _inet6_values(af_spec: bytes) -> dict[str, t.Any]:
     inet6 = rtnetlink.attributes(af_spec, 0, len(af_spec)).get(_AF_INET6, b"")
-    return rtnetlink.attributes(inet6, 0, len(inet6))
+    return _read(Place.INET6, rtnetlink.attributes(inet6, 0, len(inet6)))
 
 
 def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:

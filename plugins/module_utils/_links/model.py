@@ -139,7 +139,10 @@ class Link(VlanAttributes, Attributes, _Placed):
 Links = t.Mapping[str, Link]  # by their keys
 
 
-def with_values(link: Link, **values: t.Any) -> Link:
+LinkT = t.TypeVar("LinkT", "Link", "DesiredLink")
+
+
+def with_values(link: LinkT, **values: t.Any) -> LinkT:
     """As dataclasses.replace(), which takes ten times as long: it sets all fields, one by one."""
     changed = object.__new__(type(link))
     vars(changed).update(vars(link), **values)
