@@ -10,7 +10,7 @@ Otherwise the next run would select another NIC, or several. Pure.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
@@ -23,6 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Nic,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import with_values
 
 Assigned = t.Union[Nic, MacvtapError]
 
@@ -183,7 +184,7 @@ def _planned(desired: Desired, slot: _Slot) -> Iface | None:
         return None
     base = slot.planned or Iface(slot.nic.mac)
     values = {**(base.values if base.type == "direct" else {}), **desired.given}
-    return replace(base, type="direct", values={name: text for name, text in values.items() if text is not None})
+    return with_values(base, type="direct", values={name: text for name, text in values.items() if text is not None})
 
 
 def _several_on_uplink(desired: Desired, found: t.Sequence[Iface]) -> MacvtapError:

@@ -139,13 +139,13 @@ class Link(VlanAttributes, Attributes, _Placed):
 Links = t.Mapping[str, Link]  # by their keys
 
 
-LinkT = t.TypeVar("LinkT", "Link", "DesiredLink")
+ThingT = t.TypeVar("ThingT")
 
 
-def with_values(link: LinkT, **values: t.Any) -> LinkT:
+def with_values(thing: ThingT, **values: t.Any) -> ThingT:
     """As dataclasses.replace(), which takes ten times as long: it sets all fields, one by one."""
-    changed = object.__new__(type(link))
-    vars(changed).update(vars(link), **values)
+    changed = object.__new__(type(thing))
+    vars(changed).update(vars(thing), **values)
     return changed
 
 
