@@ -62,9 +62,32 @@ def assign(
         indices.setdefault(desired.domain, []).append(index)
     for name, own in indices.items():
         domain = domains.get(name)
-        if domain is not None:
+        if domain is None:
+            continue
+        plain = _by_address(domain, declared, own)
+        if plain is not None:
+            found.update(plain)
+        else:
             found.update(_Assigner(domain, declared, host, taken, purge=purge).assign(own))
     return found
+
+
+def _by_address(domain: Domain, declared: t.Sequence[Desired], indices: t.Sequence[int]) -> dict[int, Assigned] | None:
+    """Return the NICs of declarations that all are by address, where no address is there twice; None for others.
+
+    Then no declaration has a bearing on what another one selects.
+    """
+    macs = [declared[index].key for index in indices]
+    if any(declared[index].by != "mac" or declared[index].nic is not None for index in indices):
+        return None
+    pairs = selection.pairs(domain)
+    there = {selection.stored_or_live(pair).mac: pair for pair in pairs}
+    if len(there) != len(pairs) or len(set(macs)) != len(macs):
+        return None
+    return {
+        index: selection.nic_of(domain, there[mac]) if mac in there else selection.new_nic(domain, mac)
+        for index, mac in zip(indices, macs)
+    }
 
 
 class _Assigner:
