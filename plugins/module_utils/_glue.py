@@ -9,11 +9,12 @@ import copy
 import traceback
 import typing as t
 
+from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff, _lock, _plan, _signals, _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff, _entries, _lock, _plan, _signals, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import (
     MacvtapError,
     MissingLibraryError,
@@ -28,6 +29,8 @@ class Module(AnsibleModule):
     """An AnsibleModule that accepts for options of type int only what ``_values.whole`` accepts."""
 
     _invalid: t.Sequence[MacvtapError] = ()
+    _plain: t.Mapping[str, t.Any] = {}
+    argument_spec: Specification
 
     def __init__(self, **rules: t.Any) -> None:
         try:
@@ -36,10 +39,32 @@ class Module(AnsibleModule):
             self.fail_json(msg=_not_whole(exc))
         for error in self._invalid:
             self.fail_json(msg=str(error))
+        self.params.update(self._plain)
 
     def _load_params(self) -> None:
         super()._load_params()
+        spec: Specification = self.argument_spec
+        self._plain = _entries.plain(self.params, spec)
+        self.argument_spec = _entries.unchecked(spec, self._plain)
         self._invalid = _values.replace_invalid(self.params, self.argument_spec)
+
+    def _return_formatted(self, kwargs: dict[str, t.Any]) -> None:
+        # Ansible copies the whole result to remove secrets from it: for many links, a third of the run.
+        if self.no_log_values:
+            super()._return_formatted(kwargs)
+        else:
+            with _no_secrets():
+                super()._return_formatted(kwargs)
+
+
+@contextlib.contextmanager
+def _no_secrets() -> t.Iterator[None]:
+    before = basic.remove_values
+    basic.remove_values = lambda value, _secrets: value
+    try:
+        yield
+    finally:
+        basic.remove_values = before
 
 
 def stage(module: Module, name: str, specification: Specification, options: t.Mapping[str, t.Any], path: str) -> Module:
@@ -49,6 +74,8 @@ def stage(module: Module, name: str, specification: Specification, options: t.Ma
     """
     given = copy.deepcopy(dict(options))
     # As in Module: what Ansible finds comes first.
+    plain = _entries.plain(given, specification["argument_spec"])
+    specification = {**specification, "argument_spec": _entries.unchecked(specification["argument_spec"], plain)}
     invalid = _values.replace_invalid(given, specification["argument_spec"])
     try:
         result = ModuleArgumentSpecValidator(**specification).validate(given)
@@ -64,7 +91,7 @@ def stage(module: Module, name: str, specification: Specification, options: t.Ma
             raise error
     # A copy shares whatever a body uses of an AnsibleModule.
     part = copy.copy(module)
-    part.params = result.validated_parameters
+    part.params = {**result.validated_parameters, **plain}
     part.check_mode = True
     return part
 
@@ -202,21 +229,18 @@ def entries(
     path ``many[i]`` and inherits unset options from the top level. Dictionaries (``tap``) are merged key by key.
     ``exempt(option, value, default)`` returns whether an entry opts out of a default.
     """
-    options = tuple(options)
     defaults = {option: params.get(option) for option in options}
     if params.get(many) is None:
         return [("", defaults)]
-    return [
-        (
-            f"{many}[{index}]",
-            {
-                option: own if exempt(option, own, default) else _merge(own, default)
-                for option in options
-                for own, default in ((entry.get(option), defaults[option]),)
-            },
-        )
-        for index, entry in enumerate(params[many])
-    ]
+    found = []
+    for index, entry in enumerate(params[many]):
+        merged = dict(defaults)
+        for option, own in entry.items():
+            if own is not None and option in defaults:
+                default = defaults[option]
+                merged[option] = own if exempt(option, own, default) else _merge(own, default)
+        found.append((f"{many}[{index}]", merged))
+    return found
 
 
 def defaulted(params: t.Mapping[str, t.Any], many: str, option: str) -> dict[str, frozenset[str]]:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import typing as t
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -173,3 +175,23 @@ def test_an_error_after_the_last_change_reports_the_completed_changes(
     assert result["msg"] == message
     assert result.get("changed", False) == done
     assert ("changes" in result) == done
+
+
+@pytest.mark.parametrize(
+    ("rules", "shown"), [({}, "hunter2"), ({"no_log": True}, "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER")]
+)
+def test_a_result_has_no_secrets(rules: t.Mapping[str, t.Any], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with patch_module_args({"key": "hunter2"}):
+        module = _glue.Module(argument_spec={"key": {"type": "str", **rules}})
+        with pytest.raises(SystemExit):
+            _glue.run(module, lambda _module: {"links": [{"key": "hunter2"}]})
+    assert json.loads(capsys.readouterr().out)["links"] == [{"key": shown}]
+
+
+def test_entries_are_in_the_module_as_ansible_would_have_made_them() -> None:
+    suboptions = {"name": {"type": "str", "required": True}, "up": {"type": "bool"}, "mtu": {"type": "int"}}
+    spec = {"links": {"type": "list", "elements": "dict", "options": suboptions}}
+    for up in (True, "yes"):
+        with patch_module_args({"links": [{"name": "a", "up": up}]}):
+            module = _glue.Module(argument_spec=spec)
+        assert module.params["links"] == [{"name": "a", "up": True, "mtu": None}]

@@ -10,7 +10,7 @@ Otherwise the next run would select another NIC, or several. Pure.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
@@ -23,6 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Nic,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import with_values
 
 Assigned = t.Union[Nic, MacvtapError]
 
@@ -61,9 +62,32 @@ def assign(
         indices.setdefault(desired.domain, []).append(index)
     for name, own in indices.items():
         domain = domains.get(name)
-        if domain is not None:
+        if domain is None:
+            continue
+        plain = _by_address(domain, declared, own)
+        if plain is not None:
+            found.update(plain)
+        else:
             found.update(_Assigner(domain, declared, host, taken, purge=purge).assign(own))
     return found
+
+
+def _by_address(domain: Domain, declared: t.Sequence[Desired], indices: t.Sequence[int]) -> dict[int, Assigned] | None:
+    """Return the NICs of declarations that all are by address, where no address is there twice; None for others.
+
+    Then no declaration has a bearing on what another one selects.
+    """
+    macs = [declared[index].key for index in indices]
+    if any(declared[index].by != "mac" or declared[index].nic is not None for index in indices):
+        return None
+    pairs = selection.pairs(domain)
+    there = {selection.stored_or_live(pair).mac: pair for pair in pairs}
+    if len(there) != len(pairs) or len(set(macs)) != len(macs):
+        return None
+    return {
+        index: selection.nic_of(domain, there[mac]) if mac in there else selection.new_nic(domain, mac)
+        for index, mac in zip(indices, macs)
+    }
 
 
 class _Assigner:
@@ -183,7 +207,7 @@ def _planned(desired: Desired, slot: _Slot) -> Iface | None:
         return None
     base = slot.planned or Iface(slot.nic.mac)
     values = {**(base.values if base.type == "direct" else {}), **desired.given}
-    return replace(base, type="direct", values={name: text for name, text in values.items() if text is not None})
+    return with_values(base, type="direct", values={name: text for name, text in values.items() if text is not None})
 
 
 def _several_on_uplink(desired: Desired, found: t.Sequence[Iface]) -> MacvtapError:

@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import pci_address
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import with_values
 
 _U16 = (1 << 16) - 1
 # The greatest slot of a PCI bus.
@@ -32,6 +33,7 @@ _RANGES = {
     "boot_order": (0, _U16),
     "acpi_index": (0, 16383),
 }
+_UNDECLARED = Desired("", "")
 # Options that are no fields.
 _OWN = frozenset(("domain", "mac", "state", "convert", "mac_prefix"))
 # The options that say where an interface is connected, in two ways that exclude each other.
@@ -53,7 +55,7 @@ def declare(
     :raises MacvtapError: with the path of the invalid option.
     """
     declared = tuple(
-        _declare_one(path, options, only_domain, defaults.get(path, frozenset())) for path, options in entries
+        declare_one(path, options, defaults.get(path, frozenset()), only_domain) for path, options in entries
     )
     _validate_unique(declared)
     return declared
@@ -84,13 +86,17 @@ def with_own_place(
     return found
 
 
-def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str, defaults: frozenset[str]) -> Desired:
+def declare_one(
+    path: str, options: t.Mapping[str, t.Any], defaults: frozenset[str] = frozenset(), only_domain: str = ""
+) -> Desired:
+    """As :func:`declare`, for a single entry."""
     domain = options.get("domain") or only_domain
     if not domain:
         raise MacvtapError("a domain name is required", path=join_path(path, "domain"))
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
     desired_values = _desired_values(path, options)
+    prefix = options.get("mac_prefix")
     keys = {"mac": mac, **{name: desired_values.get(name) for name in SELECTORS[1:]}}
     selector = next((name for name in SELECTORS if keys[name]), None)
     if selector is None:
@@ -98,7 +104,8 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str, de
             "a selector is required: set mac, alias, target, source or network",
             path=join_path(path, "mac"),
         )
-    return Desired(
+    return with_values(
+        _UNDECLARED,
         path=path,
         domain=domain,
         by=selector,
@@ -107,7 +114,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str, de
         present=options.get("state") != "absent",
         given=desired_values,
         convert=bool(options.get("convert")),
-        mac_prefix=_mac.require_prefix(options.get("mac_prefix") or "52:54:00", path=join_path(path, "mac_prefix")),
+        mac_prefix=_mac.require_prefix(prefix, path=join_path(path, "mac_prefix"))
+        if prefix
+        else _UNDECLARED.mac_prefix,
         defaults=defaults,
     )
 

@@ -30,6 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import with_values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 # libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
@@ -51,7 +52,7 @@ def stored_iface(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list
         values = without_dropped(merged(current.values, desired_values), desired_values, current.values)
         _validate_place(desired, values, before)
         values = networks.storable(values, desired_values, current)
-        return replace(current, values=networks.left(values, current, host.networks, DEFAULT_MODE)), []
+        return with_values(current, values=networks.left(values, current, host.networks, DEFAULT_MODE)), []
     _validate_has_source(desired, desired_values, before)
     base = _kept_values(before)
     warnings = []

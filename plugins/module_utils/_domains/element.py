@@ -8,13 +8,18 @@ Text in, text out. expat reads it without entities, and it is edited in place: s
 from __future__ import annotations
 
 import functools
+import re
 import textwrap
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import with_values
 
+_MAC = re.compile(r"<mac address='([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5})'")
+# As long as any other.
+_ANY_MAC = "xx:xx:xx:xx:xx:xx"
 # Children of other interface types that type direct does not support, or does not use.
 _FOREIGN = (
     *("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "downscript", "ip", "route", "guest"),
@@ -29,11 +34,23 @@ _OF_NETWORK = ("network", "portgroup")
 def read(text: str, index: int | None = None) -> Iface:
     """Parse an element; ``index`` is its position among the interfaces of its domain."""
     iface = _located(text)[1]
-    return iface if index is None else replace(iface, index=index)
+    return iface if index is None else with_values(iface, index=index)
+
+
+def _located(text: str) -> tuple[spans.Element, Iface]:
+    """Return where an element's parts are in its text, and what they say."""
+    # The interfaces of a host mostly differ in their addresses alone.
+    mac = _MAC.search(text)
+    if mac:
+        element, iface = _parsed(f"{text[: mac.start(1)]}{_ANY_MAC}{text[mac.end(1) :]}")
+        # It may have been in a comment.
+        if iface.mac == _ANY_MAC:
+            return element, with_values(iface, mac=mac[1].lower(), xml=text)
+    return _parsed(text)
 
 
 @functools.lru_cache(maxsize=1024)
-def _located(text: str) -> tuple[spans.Element, Iface]:
+def _parsed(text: str) -> tuple[spans.Element, Iface]:
     """Return an element, parsed; it is read first, and rendered later."""
     element = spans.locate(text.encode(), markup.DEPTH)
     return element, _parse(element, text)

@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of, with_values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 _ALL, _TRUST = "allmulticast", "trust_guest_rx_filters"
@@ -59,17 +59,28 @@ def with_default(desired: Desired, nic: Nic | None, host: Host) -> Desired:
     """
     if _ALL not in desired.defaults or desired.given.get(_ALL) != "yes":
         return desired
-    rest = {name: text for name, text in desired.given.items() if name != _ALL}
-    if host.links is None or uris.is_session(host.uri):
-        return replace(desired, given=rest)
+    possible = host.links is not None and not uris.is_session(host.uri)
+    if possible and _hears_what_it_asks_for(desired, nic, host):
+        if host.managed_rules is not None:
+            return desired
+        possible = False
+    given = dict(desired.given)
+    if possible and nic is not None and nic.mac in host.rules:
+        given[_ALL] = "no"
+    else:
+        del given[_ALL]
+    return with_values(desired, given=given)
+
+
+def _hears_what_it_asks_for(desired: Desired, nic: Nic | None, host: Host) -> bool:
+    """Whether the NIC will neither be in mode passthrough nor be trusted."""
     current = (nic.stored or nic.live) if nic is not None else None
     known = current.values if current is not None and current.type == "direct" else {}
-    planned = {name: text for name, text in {**known, **desired.given}.items() if text is not None}
-    values = networks.effective(Iface("", values=networks.storable(planned, desired.given)), host.networks).values
-    if values.get("mode") != "passthrough" and values.get(_TRUST) != "yes":
-        return desired if host.managed_rules is not None else replace(desired, given=rest)
-    has_rule = nic is not None and nic.mac in host.rules
-    return replace(desired, given={**rest, _ALL: "no"} if has_rule else rest)
+    values: t.Mapping[str, str | None] = {**known, **desired.given}
+    if values.get("network") is not None:
+        planned = {name: text for name, text in values.items() if text is not None}
+        values = networks.effective(Iface("", values=networks.storable(planned, desired.given)), host.networks).values
+    return values.get("mode") != "passthrough" and values.get(_TRUST) != "yes"
 
 
 def default_warnings(nics: t.Iterable[tuple[Desired, Nic]], host: Host) -> t.Iterator[str]:

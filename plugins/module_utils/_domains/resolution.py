@@ -101,9 +101,13 @@ def resolve(  # noqa: PLR0913  # each is independent of the others
 
 def needs_all_macs(declared: t.Sequence[Desired], host: Host, *, purge: bool = False) -> bool:
     """Whether the MAC addresses of all domains are needed: to add an interface, or to remove a rule."""
+    if not purge and not host.rules and all(_is_as_placed(one, host) for one in declared):
+        return False
     # Ambiguous selectors do not matter here.
     assigned = {place: nic for place, nic in assign(declared, host).items() if isinstance(nic, Nic)}
-    if any(declared[place].present and _is_placed(declared[place], nic, host) for place, nic in assigned.items()):
+    if any(
+        declared[place].present and _is_placed(declared[place], nic.stored, host) for place, nic in assigned.items()
+    ):
         return True
     for place, one in enumerate(declared):
         mac = assigned[place].mac if place in assigned else one.mac
@@ -114,9 +118,18 @@ def needs_all_macs(declared: t.Sequence[Desired], host: Host, *, purge: bool = F
     return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
 
 
-def _is_placed(desired: Desired, nic: Nic, host: Host) -> bool:
-    """Whether a NIC is new on its source, or changes its mode there."""
-    stored, mode = nic.stored, desired.given.get("mode")
+def _is_as_placed(desired: Desired, host: Host) -> bool:
+    """Whether a declaration clearly is of a NIC that stays where it is: most are, and assigning them takes longer."""
+    domain = host.domains.get(desired.domain)
+    if domain is None or desired.by != "mac" or desired.nic is not None:
+        return False
+    stored, live = ([one for one in side if one.mac == desired.key] for side in (domain.stored, domain.live))
+    return len(stored) == 1 and len(live) <= 1 and not (desired.present and _is_placed(desired, stored[0], host))
+
+
+def _is_placed(desired: Desired, stored: Iface | None, host: Host) -> bool:
+    """Whether a NIC that is stored so, if at all, is new on its source, or changes its mode there."""
+    mode = desired.given.get("mode")
     if stored is None or stored.type != "direct":
         return True
     source, network = desired.given.get("source"), desired.given.get("network")

@@ -124,9 +124,9 @@ def nic_by_mac(domain: Domain, mac: str, path: str) -> Nic:
 
 def matching(desired: Desired, ifaces: t.Iterable[Iface], links: Links | None) -> list[Iface]:
     """Return the ``ifaces`` that ``desired`` selects; several if it is ambiguous."""
-    found = [iface for iface in ifaces if matches(iface, desired.by, desired.key, links)]
     if desired.by != "mac":
-        return found
+        return [iface for iface in ifaces if matches(iface, desired.by, desired.key, links)]
+    found = [iface for iface in ifaces if iface.mac == desired.key]
     # Of several with one address, as in a teaming pair, the other selectors decide.
     for name in ("alias", "target", "source", "network"):
         message = desired.given.get(name)

@@ -38,8 +38,7 @@ def interfaces(document: str) -> tuple[Iface, ...]:
     :raises MacvtapError: it is not the XML of a domain.
     """
     text = document.encode()
-    root, found = spans.slices(text, "devices", "interface")
-    _domain_of(root)
+    found = _interfaces_of(text)
     return tuple(element.read(text[start:end].decode(), index) for index, (start, end) in enumerate(found))
 
 
@@ -51,9 +50,7 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
     :raises MacvtapError: an element to change or remove differs from ``before``.
     """
     text = document.encode()
-    root, found = spans.slices(text, "devices", "interface")
-    _domain_of(root)
-    located = [spans.Element("interface", start, end=end) for start, end in found]
+    located = [spans.Element("interface", start, end=end) for start, end in _interfaces_of(text)]
     splices = []
     for before, after in edits:
         if before is None:
@@ -71,6 +68,14 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
         else:
             splices.append((where.start, where.end, element.render(after).encode()))
     return spans.splice(text, splices).decode()
+
+
+def _interfaces_of(text: bytes) -> list[tuple[int, int]]:
+    found = spans.plain_slices(text, "domain", "devices", "interface")
+    if found is None:
+        root, found = spans.slices(text, "devices", "interface")
+        _domain_of(root)
+    return found
 
 
 def without_pci_controllers(document: str) -> str:

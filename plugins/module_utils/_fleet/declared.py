@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
+from collections.abc import Mapping
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
@@ -67,6 +69,7 @@ DEFAULTS: Values = {
 UPLINK = "macvtap_uplink"
 _LINK, _NIC, _NETWORK = {"name": "link"}, {"domain": "domain", "mac": "nic"}, {"name": "network"}
 _SHIM_LISTS = ("addresses", "guests")
+_DEFAULTED = frozenset(("allmulticast",))
 
 
 class Variables:
@@ -173,13 +176,13 @@ class Variables:
         result: dict[tuple[str, str, str], tuple[Desired, Values]] = {}
         default = top.pop("allmulticast")
         for path, own in self._entries("macvtap_domains_interfaces", {}, options.INTERFACE, _NIC):
-            ((_path, merged),) = declare.with_own_place([(path, {**top, **own})], [own])
-            values = dict(merged)
-            defaults = {} if "allmulticast" in values else {path: frozenset({"allmulticast"})}
+            ((_path, values),) = declare.with_own_place([(path, {**top, **own})], [own])
+            defaults = frozenset[str]() if "allmulticast" in values else _DEFAULTED
             values.setdefault("allmulticast", default)
-            with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
-                (desired,) = declare.declare([(path, values)], defaults=defaults)
-                self._guard(path, values, Place(self._host, desired.domain, desired.mac, seen="declared"))
+            with self._noted(functools.partial(self._nic, values)):
+                desired = declare.declare_one(path, values, defaults)
+                if values.get("guard") is not None:
+                    self._guard(path, values, Place(self._host, desired.domain, desired.mac, seen="declared"))
                 key = (desired.domain, desired.by, desired.key)
                 if key in result:
                     # Raises a clear error about the two of them.
@@ -220,21 +223,24 @@ class Variables:
             return
         for index, entry in enumerate(entries):
             path = f"{variable}[{index}]"
-            if not isinstance(entry, t.Mapping):
+            if not isinstance(entry, Mapping):
                 self.problems.append(Problem(Place(self._host), f"{path}: must be a dictionary, not {entry!r}"))
                 continue
             unknown: list[str] = []
             values: dict[str, t.Any] | None = None
-            place = Place(
-                self._host,
-                **{field: None if entry.get(name) is None else str(entry[name]) for name, field in naming.items()},
-                seen="declared",
-            )
+
+            def place(entry: Values = entry) -> Place:
+                named = {field: None if entry.get(name) is None else str(entry[name]) for name, field in naming.items()}
+                return Place(self._host, **named, seen="declared")
+
             with self._noted(place):
                 values = {**top, **options.read(path, entry, spec, unknown)}
-            self.problems += [Problem(place, message) for message in unknown]
+            self.problems += [Problem(place(), message) for message in unknown]
             if values is not None:
                 yield path, values
+
+    def _nic(self, values: Values) -> Place:
+        return Place(self._host, values.get("domain"), values.get("mac"), seen="declared")
 
     def _guard(self, path: str, values: Values, place: Place) -> None:
         if values.get("guard") is not None:
@@ -252,25 +258,29 @@ class Variables:
                     validate.check_declared_once([seen[link.key], link])
             seen[link.key] = link
 
-    def _noted(self, place: Place) -> _Noted:
+    def _noted(self, place: Place | t.Callable[[], Place]) -> _Noted:
         return _Noted(self.problems, place)
 
 
 class _Noted:
     """Records the error of a declaration, so that the others are still compared."""
 
-    def __init__(self, problems: list[Problem], place: Place) -> None:
+    def __init__(self, problems: list[Problem], place: Place | t.Callable[[], Place]) -> None:
         self._problems = problems
+        # Made only for an error, of which there are few among many thousands of entries.
         self._place = place
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
+        if error is None:
+            return False
+        place = self._place if isinstance(self._place, Place) else self._place()
         if isinstance(error, MacvtapError):
-            self._problems.append(Problem(self._place, str(error)))
+            self._problems.append(Problem(place, str(error)))
         elif isinstance(error, Exception):
-            self._problems.append(Problem(self._place, defect(error), DEFECT))
+            self._problems.append(Problem(place, defect(error), DEFECT))
         return isinstance(error, Exception)
 
 

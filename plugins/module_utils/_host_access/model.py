@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 
+_T = t.TypeVar("_T")
+_K = t.TypeVar("_K")
 # The alias that marks host interfaces of this collection.
 OWNER_ALIAS = "linuxvirt.macvtap host access"
 # The link group of one that is being created. The request that creates a link can set a group, but not an alias. So a
@@ -129,6 +132,37 @@ class Reach:
     routes: tuple[Route, ...] = ()
     connections: tuple[Connection, ...] = ()
     neighbours: t.Mapping[str, str] = field(default_factory=dict)
+
+    def addresses_on(self, index: int) -> t.Sequence[Address]:
+        """Return the addresses on the link with this index."""
+        return self._addresses_by_index.get(index, ())
+
+    def having(self, address: str) -> t.Sequence[Address]:
+        """Return where an address is."""
+        return self._addresses_by_text.get(address, ())
+
+    def routes_over(self, index: int) -> t.Sequence[Route]:
+        """Return the routes over the link with this index."""
+        return self._routes_by_index.get(index, ())
+
+    @functools.cached_property
+    def _addresses_by_index(self) -> dict[int, list[Address]]:
+        return _grouped(self.addresses, lambda one: one.index)
+
+    @functools.cached_property
+    def _addresses_by_text(self) -> dict[str, list[Address]]:
+        return _grouped(self.addresses, lambda one: one.address)
+
+    @functools.cached_property
+    def _routes_by_index(self) -> dict[int, list[Route]]:
+        return _grouped(self.routes, lambda one: one.index)
+
+
+def _grouped(things: t.Iterable[_T], key: t.Callable[[_T], _K]) -> dict[_K, list[_T]]:
+    found: dict[_K, list[_T]] = {}
+    for one in things:
+        found.setdefault(key(one), []).append(one)
+    return found
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Reach,
     family,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import Tree
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import stays
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
@@ -31,7 +32,6 @@ ALLOW = "allow_host_disconnect"
 
 # Masters that receive through their ports; those of the second kind need only one port.
 _BRIDGES, _BONDS = ("bridge", "openvswitch"), ("bond", "team", "vrf")
-
 
 _WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
 # Options that prevent a disruption which users may not have asked for: the role sets them for all links.
@@ -91,9 +91,13 @@ def check(disruptions: t.Iterable[Disruption], reach: Reach, links: Links, *, al
 
     :raises MacvtapError: the first disruption, with the path of its option.
     """
+    return _check(disruptions, reach, Tree(links), allowed=allowed)
+
+
+def _check(disruptions: t.Iterable[Disruption], reach: Reach, tree: Tree, *, allowed: bool = False) -> tuple[str, ...]:
     warnings = []
     for disruption in disruptions:
-        found = cut_off(disruption, reach, links)
+        found = _cut_off(disruption, reach, tree)
         if found is None:
             continue
         message, hint = found
@@ -123,10 +127,10 @@ def cuts(
         had = {(one.address, one.index) for one in since.addresses}
         addresses = tuple(one for one in reach.addresses if (one.address, one.index) not in had)
         reach = Reach(addresses, tuple(route for route in reach.routes if route not in since.routes))
-    refused = {}
+    refused, tree = {}, Tree(links)
     for step in steps:
         try:
-            check(of_steps([step]), reach, links)
+            _check(of_steps([step]), reach, tree)
         except MacvtapError as exc:
             refused[step.target] = exc
     return refused
@@ -134,14 +138,18 @@ def cuts(
 
 def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, str] | None:
     """Return what the host loses, and a hint for the user; None if it loses nothing."""
-    target = links.get(disruption.link)
+    return _cut_off(disruption, reach, Tree(links))
+
+
+def _cut_off(disruption: Disruption, reach: Reach, tree: Tree) -> tuple[str, str] | None:
+    target = tree.links.get(disruption.link)
     if target is None:
         return None
     if disruption.loss is Loss.SOURCE:
         return _cut_off_by_source(disruption, target, reach)
     if disruption.loss is Loss.RA:
         reach = _advertised(target, reach)
-    concerned = list(_concerned(disruption, target, links))
+    concerned = list(_concerned(disruption, target, tree))
     return _cut_connection(disruption, target, concerned, reach) or _cut_own(disruption, target, concerned, reach)
 
 
@@ -209,12 +217,12 @@ def _indexes_of(connection: Connection, reach: Reach) -> t.Iterator[int]:
     """Yield the links that a connection needs: the outgoing one, and the one with its local address."""
     if connection.index:
         yield connection.index
-    yield from (one.index for one in reach.addresses if one.address == connection.local)
+    yield from (one.index for one in reach.having(connection.local))
 
 
 def own_addresses(link: Link, reach: Reach) -> list[str]:
     """Return the addresses of the host on a link, with their prefixes, without link-local ones."""
-    on_it = (one for one in reach.addresses if one.index == link.index and not one.link_local)
+    on_it = (one for one in reach.addresses_on(link.index) if not one.link_local)
     # The kernel gives a guest's link more of them by accident, from any router advertisement.
     return [f"{one.address}/{one.prefix}" for one in on_it if not (one.advertised and link.kind == "macvtap")]
 
@@ -222,7 +230,7 @@ def own_addresses(link: Link, reach: Reach) -> list[str]:
 def own_routes(link: Link, reach: Reach) -> list[str]:
     """Return the destinations of the routes over a link that the kernel did not create itself."""
     kernel = (*KERNEL_ROUTES, RA) if link.kind == "macvtap" else KERNEL_ROUTES
-    on_it = (one for one in reach.routes if one.index == link.index and one.kind == UNICAST)
+    on_it = (one for one in reach.routes_over(link.index) if one.kind == UNICAST)
     return [one.destination for one in on_it if one.protocol not in kernel]
 
 
@@ -230,33 +238,32 @@ def _through(link: Link, target: Link) -> str:
     return "" if link.name == target.name else f"which depends on {target.name}, "
 
 
-def _concerned(disruption: Disruption, target: Link, links: Links) -> t.Iterator[Link]:
+def _concerned(disruption: Disruption, target: Link, tree: Tree) -> t.Iterator[Link]:
     """Yield the disrupted links, ``target`` first."""
     if disruption.loss in _WITH_ALL_ON_IT:
-        yield from _needing(target, links)
+        yield from _needing(target, tree)
         return
     if disruption.loss is Loss.VLAN:
-        yield from _tagged(target, disruption.vlan, links)
+        yield from _tagged(target, disruption.vlan, tree)
         return
     yield target
     if disruption.mtu is not None and disruption.mtu < IPV6_MTU:
         # The kernel lowers the MTU of the links on it too, and disables IPv6 below its minimum.
-        yield from (link for link in _needing(target, links) if link is not target)
+        yield from (link for link in _needing(target, tree) if link is not target)
 
 
-def _tagged(target: Link, vlan: tuple[int | None, str | None], links: Links) -> t.Iterator[Link]:
+def _tagged(target: Link, vlan: tuple[int | None, str | None], tree: Tree) -> t.Iterator[Link]:
     """Yield what receives frames of a VLAN through ``target``, which a VLAN link on ``target`` would consume."""
-    here = [link for link in links.values() if link.netns is None]
     passing, new = {target.name: target}, [target]
     while new:
         one = new.pop(0)
-        for link in here:
+        for link in tree.here:
             if link.kind == "vlan" and link.parent_index == one.index and one is not target:
                 if (link.vlan_id, link.vlan_protocol) == vlan:
-                    yield from _needing(link, links)
+                    yield from _needing(link, tree)
             elif link.parent_index == one.index and link.kind in MACVLAN_KINDS:
                 new.append(link)
-        bridge = links.get(one.master or "")
+        bridge = tree.links.get(one.master or "")
         if bridge is not None and bridge.kind in _BRIDGES and bridge.name not in passing:
             passing[bridge.name] = bridge
             new.append(bridge)
@@ -265,17 +272,16 @@ def _tagged(target: Link, vlan: tuple[int | None, str | None], links: Links) -> 
                 yield bridge
 
 
-def _needing(target: Link, links: Links) -> t.Iterator[Link]:
+def _needing(target: Link, tree: Tree) -> t.Iterator[Link]:
     """Yield ``target`` and what depends on it: links on it, bridges that it is a port of, and so on."""
-    here = [link for link in links.values() if link.netns is None]
     needing, new = {target.name: target}, [target]
     while new:
         one = new.pop(0)
         yield one
-        above = [link for link in here if one.index in (link.under, link.parent_index if link.parent else 0)]
-        master = links.get(one.master or "")
-        if master is not None and (master.kind in _BRIDGES or _is_last_port(one, master, needing, here)):
-            above.append(master)
+        above = tree.above(one)
+        master = tree.links.get(one.master or "")
+        if master is not None and (master.kind in _BRIDGES or _is_last_port(one, master, needing, tree.here)):
+            above = [*above, master]
         for link in above:
             if link.name not in needing:
                 needing[link.name] = link

@@ -78,6 +78,28 @@ def locate(text: bytes, depth: int) -> Element:
     return document.children[0]
 
 
+def plain_slices(text: bytes, root: str, parent: str, name: str) -> list[tuple[int, int]] | None:
+    """As :func:`slices` for XML that libvirt itself has written, which is well formed; None if it may be other XML.
+
+    Several times faster: without comments, CDATA and the like, each "<" begins a tag. libvirt begins a line with each,
+    two spaces for a level.
+    """
+    if b"<!" in text or b"<?" in text or not re.match(rb"<%s[ >]" % root.encode(), text):
+        return None
+    opening, closing = (f"\n  <{slash}{parent}>\n".encode() for slash in ("", "/"))
+    # What others have put there may look like anything.
+    start = text.find(opening, text.rfind(b"</metadata>") + 1)
+    end = text.find(closing, start)
+    inside = text[start + 1 : end + 1]
+    if min(start, end) < 0 or b"xmlns" in inside or b" xmlns=" in text[: text.index(b">")]:
+        return None
+    begins = [one.start() + start + 6 for one in re.finditer(rb"\n    <%s[ >]" % name.encode(), inside)]
+    tag = f"</{name}>".encode()
+    ends = [one.end() + start + 1 for one in re.finditer(rb"\n    " + tag, inside)]
+    whole = len(begins) == len(ends) == inside.count(tag) == len(re.findall(rb"<%s[\s/>]" % name.encode(), inside))
+    return list(zip(begins, ends)) if whole else None
+
+
 def slices(text: bytes, parent: str, name: str) -> tuple[Element, list[tuple[int, int]]]:
     """Return the root element, and (start, end) of each element ``name`` in the root's ``parent``.
 

@@ -18,14 +18,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # include/uapi/linux/if_link.h
-_IFNAME, _LINK, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 3, 5, 10, 18, 23, 26, 27
+_ADDRESS, _IFNAME, _LINK, _STATS, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 1, 3, 5, 7, 10, 18, 23, 26, 27
 _PROMISCUITY, _CARRIER, _LINK_NETNSID, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 30, 33, 37, 56, 57, 61
 _PERM_ADDRESS = 54
 _INFO_KIND, _INFO_DATA = 1, 2
 _VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
 _RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
 _BRIDGE_VLAN_INFO, _PVID = 2, 2  # include/uapi/linux/if_bridge.h
-_AF_INET6 = 10
+_AF_INET6, _INET6_CACHEINFO = 10, 5  # include/uapi/linux/socket.h, if_link.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, SCOPE_LINK = 1, 2, 8, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
 # struct rtnl_link_stats64 begins with these.
@@ -182,9 +182,54 @@ def index_of(body: bytes) -> int:
     return int(rtnetlink.IFINFO.unpack_from(body)[2])
 
 
+class _Layout(t.NamedTuple):
+    """What the message of a link is like, but for what many links differ in, and the link without that.
+
+    ``same`` are the bytes that another message like it has too, at ``places``, the headers of all attributes among
+    them. So it has its ``name`` and ``mac`` address at the same place.
+    """
+
+    places: tuple[slice, ...]
+    same: list[bytes]
+    name: slice
+    mac: slice
+    known: Known
+
+
+# By lengths of the message and its name, and by its flags.
+_layouts: dict[tuple[int, bytes], _Layout] = {}
+
+
 def _known(body: bytes) -> Known:
-    _family, hardware, index, flags, _change = rtnetlink.IFINFO.unpack_from(body)
-    attrs = rtnetlink.attributes(body, 16, len(body))
+    like = (len(body), body[8:20])
+    layout = _layouts.get(like)
+    if layout is None or [body[place] for place in layout.places] != layout.same:
+        layout = _layouts[like] = _layout(body)
+    link, master = layout.known
+    index = rtnetlink.IFINFO.unpack_from(body)[2]
+    return Known(
+        with_values(link, name=wire.text(body[layout.name]), index=index, mac=wire.mac(body[layout.mac])), master
+    )
+
+
+def _layout(body: bytes) -> _Layout:
+    places = wire.places(body, 16, len(body))
+    inner = places.get(_AF_SPEC, slice(0, 0))
+    inner = wire.places(body, inner.start, inner.stop).get(_AF_INET6, slice(0, 0))
+    inet6 = wire.places(body, inner.start, inner.stop)
+    nowhere = slice(16, 16)
+    varying = (slice(4, 8), *(places.get(kind, nowhere) for kind in (_IFNAME, _ADDRESS, _STATS, _STATS64)))
+    varying = tuple(sorted((*varying, inet6.get(_INET6_CACHEINFO, nowhere)), key=lambda place: place.start))
+    starts, stops = (0, *(place.stop for place in varying)), (*(place.start for place in varying), len(body))
+    kept = tuple(slice(start, stop) for start, stop in zip(starts, stops) if start < stop)
+    attrs, of_inet6 = ({kind: body[place] for kind, place in found.items()} for found in (places, inet6))
+    known = _anonymous(body, attrs, of_inet6)
+    return _Layout(kept, [body[place] for place in kept], places[_IFNAME], places.get(_ADDRESS, nowhere), known)
+
+
+def _anonymous(body: bytes, attrs: t.Mapping[int, bytes], inet6: t.Mapping[int, bytes]) -> Known:
+    """Return a link without name, index and address."""
+    _family, hardware, _index, flags, _change = rtnetlink.IFINFO.unpack_from(body)
     get = attrs.get
     # With IFLA_LINK_NETNSID the index belongs to another namespace.
     ifla_link = _U32(get(_LINK, _ZERO))[0]
@@ -193,10 +238,9 @@ def _known(body: bytes) -> Known:
     for field, bit, inverted in _FLAGS:
         values[field] = bool(flags & bit) is not inverted
     if kind in MACVLAN_KINDS:
-        values.update(_read(Place.INET6, _inet6(get(_AF_SPEC, b""))))
+        values.update(_read(Place.INET6, inet6))
     link = Link(
-        name=wire.text(attrs[_IFNAME]),
-        index=index,
+        name="",
         kind=kind,
         parent_index=0 if _LINK_NETNSID in attrs else ifla_link,
         lower=ifla_link,
@@ -237,11 +281,6 @@ def _of_kind(info: bytes) -> tuple[str, dict[str, t.Any]]:
 def _read(place: Place, attrs: t.Mapping[int, bytes]) -> dict[str, t.Any]:
     get = attrs.get
     return {field: read(get(number)) for field, number, read in _READERS[place]}
-
-
-def _inet6(af_spec: bytes) -> dict[int, bytes]:
-    inet6 = rtnetlink.attributes(af_spec, 0, len(af_spec)).get(_AF_INET6, b"")
-    return rtnetlink.attributes(inet6, 0, len(inet6))
 
 
 def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:

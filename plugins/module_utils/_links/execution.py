@@ -149,10 +149,12 @@ class Execution:
     def _record_losses(self, steps: Steps, links: Links) -> None:
         gone = {step.before.index for step in steps if step.before and step.before.netns is None}
         addresses = self._network.observe_on_links() if gone else {}
+        others: dict[int, list[Link]] = {}
+        for link in links.values():
+            for index in gone & {link.parent_index, link.under} if not link.netns and link.index not in gone else ():
+                others.setdefault(index, []).append(link)
         for index in gone:
-            on_it = (link for link in links.values() if index in (link.parent_index, link.under) and not link.netns)
-            others = tuple(link for link in on_it if link.index not in gone)
-            self._network.lost[None, index] = Lost(tuple(addresses.get(index, ())), others)
+            self._network.lost[None, index] = Lost(tuple(addresses.get(index, ())), tuple(others.get(index, ())))
 
     def _change(self, steps: Steps) -> None:
         if not steps:

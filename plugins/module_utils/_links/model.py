@@ -139,10 +139,13 @@ class Link(VlanAttributes, Attributes, _Placed):
 Links = t.Mapping[str, Link]  # by their keys
 
 
-def with_values(link: Link, **values: t.Any) -> Link:
+ThingT = t.TypeVar("ThingT")
+
+
+def with_values(thing: ThingT, **values: t.Any) -> ThingT:
     """As dataclasses.replace(), which takes ten times as long: it sets all fields, one by one."""
-    changed = object.__new__(type(link))
-    vars(changed).update(vars(link), **values)
+    changed = object.__new__(type(thing))
+    vars(changed).update(vars(thing), **values)
     return changed
 
 
@@ -213,8 +216,8 @@ def link_of(name: str | None, links: Links) -> Link | None:
     return links.get(name or "") or next((link for link in links.values() if name in link.altnames), None)
 
 
-_REPORTED = tuple(row for row in ROWS.values() if row.reported)
-_UNREPORTED = tuple(row for row in ROWS.values() if not row.reported)
+_REPORTED = tuple((row.option, row.field, bool(row.elements)) for row in ROWS.values() if row.reported)
+_UNREPORTED = tuple((row.option, row.field, bool(row.elements)) for row in ROWS.values() if not row.reported)
 
 
 def fields(link: Link) -> dict[str, t.Any]:
@@ -222,7 +225,7 @@ def fields(link: Link) -> dict[str, t.Any]:
     tap = link.tap or Tap("")
     return {
         **_reported(link),
-        **{row.option: row.shown(link) for row in _UNREPORTED},
+        **_shown(link, _UNREPORTED),
         "tap.owner": tap.owner,
         "tap.group": tap.group,
         "tap.mode": permissions(tap.mode),
@@ -230,8 +233,16 @@ def fields(link: Link) -> dict[str, t.Any]:
 
 
 def _reported(link: Link) -> dict[str, t.Any]:
-    shown = {row.option: row.shown(link) for row in _REPORTED}
-    return {"parent": link.parent, **shown, "state": link.state}
+    return {"parent": link.parent, **_shown(link, _REPORTED), "state": link.state}
+
+
+def _shown(link: Link, of: t.Iterable[tuple[str, str, bool]]) -> dict[str, t.Any]:
+    """Return values as modules return them, by option, as JSON values; lists are sorted."""
+    values = vars(link)
+    return {
+        option: sorted(values[field]) if is_list and values[field] is not None else values[field]
+        for option, field, is_list in of
+    }
 
 
 def report(link: Link) -> dict[str, t.Any]:
@@ -258,9 +269,9 @@ def report(link: Link) -> dict[str, t.Any]:
 def attributes(link: Link) -> dict[str, t.Any]:
     """Return the settings of a link that are not in its report, by option name."""
     found: dict[str, t.Any] = {}
-    for row in _UNREPORTED:
-        outer, _dot, last = row.option.rpartition(".")
-        (found.setdefault(outer, {}) if outer else found)[last] = row.shown(link)
+    for option, value in _shown(link, _UNREPORTED).items():
+        outer, _dot, last = option.rpartition(".")
+        (found.setdefault(outer, {}) if outer else found)[last] = value
     return found
 
 

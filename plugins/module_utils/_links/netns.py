@@ -134,7 +134,12 @@ def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
     with entered(file):
         _child.unshare(_child.CLONE_NEWNS)
         _child.check(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
-        _child.check(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+        try:
+            _child.check(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+        except OSError as exc:
+            # do_add_mount(): /sys is the sysfs of this very namespace already.
+            if exc.errno != errno.EBUSY:
+                raise
         for name, index in indexes.items():
             device = tap.device_in_sysfs(name, index)
             if device is not None:

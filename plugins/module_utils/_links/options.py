@@ -10,7 +10,11 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, DesiredLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, DesiredLink, with_values
+
+# Field and row of each attribute, its option, and the option that this is a suboption of, "" for none.
+_PLACES = tuple((field, row, *row.option.rpartition(".")[::-2]) for field, row in ROWS.items())
+_UNDECLARED = DesiredLink("")
 
 
 def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None = None) -> DesiredLink:
@@ -20,16 +24,17 @@ def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None
     """
     name = options["name"]
     _values.check_link_name(name, join_path(path, "name"))
-    given = {field: _given(options, row.option) for field, row in ROWS.items()}
-    values = {
-        field: ROWS[field].value(value, join_path(path, ROWS[field].option))
-        for field, value in given.items()
-        if value is not None
-    }
+    values: dict[str, t.Any] = {}
+    for field, row, option, outer in _PLACES:
+        # Few of them are set.
+        value = options.get(option) if not outer else (options.get(outer) or {}).get(option)
+        if value is not None:
+            values[field] = row.value(value, join_path(path, row.option))
     _check_altnames(options["altnames"] or (), name, join_path(path, "altnames"))
     own_tap = options["tap"] or {}
     tap_path = join_path(path, "tap")
-    return DesiredLink(
+    return with_values(
+        _UNDECLARED,
         name=name,
         path=path,
         state=options["state"],
@@ -42,13 +47,6 @@ def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None
         # Templates turn an omitted value into an empty string.
         netns=options["netns"] or None,
     )
-
-
-def _given(options: t.Mapping[str, t.Any], option: str) -> t.Any:
-    value: t.Any = options
-    for part in option.split("."):
-        value = (value or {}).get(part)
-    return value
 
 
 def purge_group(params: t.Mapping[str, t.Any]) -> int | None:

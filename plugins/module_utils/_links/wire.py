@@ -95,6 +95,19 @@ class Wire:
         return self.words[value] if self.words else value
 
 
+def places(data: bytes, start: int, end: int) -> dict[int, slice]:
+    """As :func:`attributes`, with the place of each payload in ``data``."""
+    found = {}
+    unpack = _ATTRIBUTE.unpack_from
+    while start + 4 <= end:
+        length, kind = unpack(data, start)
+        if length < 4:
+            break
+        found[kind & _TYPE_MASK] = slice(start + 4, min(start + length, end))
+        start += (length + 3) & ~3
+    return found
+
+
 def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
     """Return the attributes between ``start`` and ``end``: payload by type, the last one of each type."""
     found = {}

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    assignment,
     element,
     identity,
     planner,
@@ -244,3 +245,27 @@ def test_a_running_nic_of_a_network_with_a_bridge_is_no_direct_one() -> None:
     assert not planner.plan([want(mac=B, source="up1", present=False)], attached, purge=True).changed
     assert meant([want(source="eth0")], on(STORED_OF_IT, running=[running])) == ["new"]
     assert not planner.plan([want(source="eth0", present=False)], attached).changed
+
+
+@pytest.mark.parametrize("purge", [False, True])
+@pytest.mark.parametrize(
+    "host",
+    [
+        on(),
+        on(iface(A), iface(B)),
+        on(iface(A), running=[live(iface(A)), live(iface(B), 1)]),
+        on(running=[live(iface(A))]),
+    ],
+)
+@pytest.mark.parametrize("present", [True, False])
+def test_declarations_by_address_alone_are_assigned_as_all_others_are(host: Host, present: bool, purge: bool) -> None:
+    declared = [want(mac=C), want(at=1, mac=A, present=present, source="eth0"), want(at=2, mac=B, source="up1")]
+    domain = host.domains["web1"]
+    found = assignment._by_address(domain, declared, [0, 1, 2])
+    assert found is not None
+    assert found == assignment._Assigner(domain, declared, host, {A, B, C}, purge=purge).assign([0, 1, 2])
+    # Declared or there twice, or by something else: one has a bearing on another.
+    assert assignment._by_address(domain, [*declared, want(at=3, mac=A)], [0, 1, 2, 3]) is None
+    assert assignment._by_address(domain, [*declared, want(at=3, source="eth0")], [0, 1, 2, 3]) is None
+    twice = replace(domain, stored=(iface(A), iface(A, "up1")), live=())
+    assert assignment._by_address(twice, declared, [0, 1, 2]) is None

@@ -95,3 +95,36 @@ def test_a_vxlan_is_under_the_link_that_it_goes_with() -> None:
     info = attr(IFLA_INFO_KIND, b"vxlan\0") + attr(IFLA_INFO_DATA, attr(3, struct.pack("=I", 2)))
     found = decode.links([message(2, "eth0", 1), message(9, "vx0", 1, attr(IFLA_LINKINFO, info))])
     assert (found["vx0"].under, found["vx0"].parent) == (2, None)
+
+
+def test_links_that_are_much_alike_are_each_what_their_own_message_says() -> None:
+    def macvtap(index: int, name: str, flags: int = 1, *more: bytes, mode: int = 4, mac: bytes = MAC) -> bytes:
+        info = attr(IFLA_INFO_KIND, b"macvtap\0") + attr(IFLA_INFO_DATA, attr(1, struct.pack("=I", mode)))
+        inet6 = attr(2, bytes(12) + struct.pack("=i", index % 2)) + attr(5, struct.pack("=IIII", 0, index, 7, 0))
+        af_spec = attr(26, attr(socket.AF_INET6, inet6 + attr(8, bytes([index % 3]))))
+        statistics = attr(7, bytes([index]) * 8) + attr(23, bytes([index]) * 8)
+        text = message(index, name, flags, statistics, attr(IFLA_LINKINFO, info), af_spec, *more)
+        return text.replace(MAC, mac)
+
+    bodies = [
+        macvtap(10, "a0"),
+        macvtap(11, "a1", mac=b"\2\0\0\0\0\x0a"),
+        macvtap(12, "a2"),
+        # Each of these differs in one thing from those of the same length.
+        macvtap(13, "a3", 0),
+        macvtap(14, "a4", mode=8),
+        macvtap(15, "a5", 1, attr(27, struct.pack("=I", 5))),
+        macvtap(16, "a6", 1, attr(27, struct.pack("=I", 6))),
+        macvtap(17, "longer"),
+        macvtap(18, "a8"),
+        message(19, "a9", 1),
+    ]
+    found = decode.links(bodies)
+    assert [link.name for link in found.values()] == ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "longer", "a8", "a9"]
+    assert [link.index for link in found.values()] == list(range(10, 20))
+    assert (found["a1"].mac, found["a2"].mac) == ("02:00:00:00:00:0a", "02:00:00:00:00:02")
+    assert (found["a3"].up, found["a4"].mode, found["a5"].group, found["a6"].group) == (False, "passthru", 5, 6)
+    assert [found[name].accept_ra for name in ("a0", "a1", "a2", "longer")] == [False, True, False, True]
+    for body in bodies:
+        decode._layouts.clear()
+        assert list(decode.links([body]).values()) == [found[decode.links([body]).popitem()[0]]]

@@ -74,6 +74,24 @@ def test_what_is_sent_at_once_is_divided_by_number_and_bytes(sizes: list[int], b
     assert [request for batch in divided for request in batch] == requests
 
 
+def test_only_the_last_of_several_requests_is_answered_if_all_is_well(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = ends
+    asked = [messages.delete(index) for index in (5, 6, 7)]
+    refused = struct.pack("=i", -errno.EBUSY) + bytes(16)
+    theirs.send(rtnetlink.HEADER.pack(36, NLMSG_ERROR, 0, 1, 0) + refused)
+    theirs.send(rtnetlink.HEADER.pack(36, NLMSG_ERROR, 0, 2, 0) + bytes(20))
+    assert [answer and answer.code for answer in rtnetlink.transact(ours, asked)] == [None, errno.EBUSY, None]
+    sent = theirs.recv(1 << 16)
+    heads = [rtnetlink.HEADER.unpack_from(sent, at) for at in range(0, len(sent), len(asked[0]))]
+    assert [(number, bool(flags & rtnetlink.NLM_F_ACK)) for _length, _kind, flags, number, _port in heads] == [
+        (0, False),
+        (1, False),
+        (2, True),
+    ]
+
+
 def test_links_are_moved_and_removed_in_one_send(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     asked = [messages.move(5, 77), messages.move(6, 77), messages.delete_group(77)]
