@@ -54,8 +54,12 @@ def nic(mac: str, source: str = "eth0", mode: str = "bridge", more: str = "") ->
     )
 
 
-def domain(name: str, *nics: str, ports: int = 8) -> str:
-    """A machine with free slots to plug into, and with a password that must not get lost."""
+def domain(name: str, *nics: str, ports: int = 8, firmware: str = "qboot.rom") -> str:
+    """A machine with free slots to plug into, and with a password that must not get lost.
+
+    Its firmware is the least that QEMU has: it halts at once, and leaves hardly any memory to save. A BIOS would keep a
+    processor busy with the NICs' boot ROMs.
+    """
     # Without the root controller libvirt 9.0 adds it at define, and moves it to the front at the next define.
     spare = "<controller type='pci' index='0' model='pcie-root'/>" + "".join(
         f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, ports + 1)
@@ -68,7 +72,7 @@ def domain(name: str, *nics: str, ports: int = 8) -> str:
       <devices>{spare}{"".join(nics)}
         <graphics type='vnc' port='-1' passwd='s3cret'/><controller type='usb' model='none'/><memballoon model='none'/>
       </devices>
-      <qemu:commandline><qemu:arg value='-S'/></qemu:commandline>
+      <qemu:commandline><qemu:arg value='-bios'/><qemu:arg value='{firmware}'/></qemu:commandline>
     </domain>"""
 
 

@@ -29,7 +29,6 @@ _INITRAMFS = "with-sshd.cpio"
 # The machine's own sshd, which runs before the guest has an address. It needs a user, and /dev, which init makes again.
 _INIT = """\
 #!/bin/sh
-/bin/busybox --install -s /bin
 export PATH=/bin
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /run/sshd

@@ -41,6 +41,14 @@ libvirt.virDomain.abortJob = abort
 
 
 @pytest.fixture
+def started(hv: Hypervisor) -> Hypervisor:
+    """web1 runs, and has memory in use, so that an image of it has some megabytes."""
+    hv.define(direct_iface.domain("web1", direct_iface.nic(A), firmware="bios-256k.bin"))
+    hv.virsh("start", "web1")
+    return hv
+
+
+@pytest.fixture
 def standing(started: Hypervisor) -> t.Iterator[Hypervisor]:
     """web1 runs, and what would be written of it waits for the file GO."""
     # Only for this hypervisor: it has mounts of its own.

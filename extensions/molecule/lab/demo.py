@@ -165,6 +165,7 @@ def look(lab: model.Lab, hypervisor: str, name: str) -> Nic:
 
 def traffic(lab: model.Lab, here: Nic, there: Nic) -> None:
     hv = lab.hypervisor(here.hypervisor)
+    guest.execute(lab.hypervisor(there.hypervisor), there.guest, ["etherping", "serve"])
     print(f"{here.guest} → {there.guest}, from {here.hypervisor} across the switch to {there.hypervisor}")
     for what, argv in (
         ("IPv4", ["ping", "-c", "3", "-i", "0.2", there.ipv4]),

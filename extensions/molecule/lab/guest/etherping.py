@@ -7,11 +7,12 @@
 
     etherping serve
 
-A guest serves at all times: it answers to 0x88B5 (IEEE 802, local experimental).
+`serve` returns when the guest answers to 0x88B5 (IEEE 802, local experimental), which it then does until its end.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -35,15 +36,27 @@ def frame(to: bytes, source: bytes, ethertype: int, payload: bytes) -> bytes:
 
 
 def serve() -> None:
-    """Answer every question, on whatever interface it comes in."""
+    """Answer every question from now on, in a process of its own. There is one at most."""
     sock = open_socket("", ETHERTYPE)
+    try:
+        only = socket.socket(socket.AF_UNIX)
+        only.bind("\0etherping")
+    except OSError:
+        return
+    if os.fork() == 0:
+        os.setsid()
+        answer(sock)
+
+
+def answer(sock: socket.socket) -> None:
+    """Answer every question, on whatever interface it comes in."""
     while True:
         data, (interface, _protocol, packet_type, _hatype, _own) = sock.recvfrom(2048)
         if packet_type == socket.PACKET_OUTGOING or not data[14:].startswith(ASK):
             continue
-        answer = ANSWER + data[14 + len(ASK) :]
+        text = ANSWER + data[14 + len(ASK) :]
         try:
-            sock.sendto(frame(data[6:12], mac_of(interface), ETHERTYPE, answer), (interface, 0))
+            sock.sendto(frame(data[6:12], mac_of(interface), ETHERTYPE, text), (interface, 0))
         except OSError:
             continue  # the interface went away meanwhile
 
@@ -101,6 +114,7 @@ def main(argv: list[str]) -> int:
         return listen(interface, ethertype, int(words.get("--count", "1")), float(words.get("--timeout", "10")))
     if argv[:1] == ["serve"]:
         serve()
+        return 0
     print(__doc__, file=sys.stderr)
     return 2
 

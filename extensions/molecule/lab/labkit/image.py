@@ -126,8 +126,10 @@ def _contents(tree: Path) -> t.Iterator[cpio.Entry]:
     yield cpio.Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     yield from (cpio.directory(name) for name in ("proc", "sys", "run", "tmp", "etc"))
     yield cpio.file("bin/busybox", BUSYBOX, executable=True)
-    # For the kernel to start init with; init makes the rest.
-    yield cpio.symlink("bin/sh", "busybox")
+    # Here, and not by `busybox --install` at each boot.
+    for name in run([str(BUSYBOX), "--list"]).split():
+        if name != "busybox":
+            yield cpio.symlink(f"bin/{name}", "busybox")
     yield cpio.file("init", GUEST / "init", executable=True)
     for name in ("agent", "udhcpc"):
         yield cpio.file(f"lab/{name}", GUEST / name, executable=True)
