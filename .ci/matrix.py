@@ -2,8 +2,9 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Run the tests on all that users have: releases of Debian, Pythons, versions of pyroute2 and of ansible-core.
 
-Arguments are names of rows, or their beginnings; by default all. Each row prints one line when it ends. What it found
-is stored in docs/compatibility.json, from which docs/compatibility.md is written. A row's output is in .cache/matrix.
+Arguments are the beginnings of names of rows, such as libvirt; by default all. Each row prints one line when it ends.
+What it found is stored in docs/compatibility.json, from which docs/compatibility.md is written. A row's output is in
+.cache/matrix.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ sys.path += [str(LAB.parent), str(ROOT / "tests")]
 
 from interpreters import interpreter  # noqa: E402
 from labkit import debian, image, vmimage  # noqa: E402
+from labkit.shell import LabError  # noqa: E402
 
 # Of Debian's packages, by the name that the page has for each.
 SHOWN = {
@@ -189,19 +191,28 @@ def rows() -> list[Row]:
 
 
 def run(row: Row) -> tuple[Result, dict[str, str]]:
-    log = WORK / f"{slug(row.name)}.log"
-    versions = row.prepare()
-    started = time.monotonic()
-    environment = {**os.environ, **row.environment(), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
-    with log.open("wb") as output:
-        code = subprocess.run(
-            row.argv, cwd=ROOT / row.directory, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, check=False,
-        ).returncode  # fmt: skip
+    """Run a row, whatever becomes of it, and return what it found."""
+    log, started = WORK / f"{slug(row.name)}.log", time.monotonic()
+    reports = [pathlib.Path(word.partition("=")[2]) for word in row.argv if word.startswith("--junitxml=")]
+    for report in reports:
+        report.unlink(missing_ok=True)
+    versions: dict[str, str] = {}
+    with log.open("w") as output:
+        try:
+            versions = row.prepare()
+            environment = {**os.environ, **row.environment(), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
+            code = subprocess.run(
+                row.argv, cwd=ROOT / row.directory, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, check=False,
+            ).returncode  # fmt: skip
+        except (LabError, LookupError, OSError, subprocess.CalledProcessError) as exc:
+            print(exc, file=output)
+            code = 1
     result = Result(code == 0, time.monotonic() - started)
-    for word in row.argv:
-        if word.startswith("--junitxml="):
-            count(pathlib.Path(word.partition("=")[2]), result)
+    for report in reports:
+        count(report, result)
+        # Where all tests are skipped, nothing was shown.
+        result.good = result.good and result.passed > 0
     return result, versions
 
 
@@ -236,9 +247,14 @@ def page(record: t.Mapping[str, t.Any]) -> str:
 
 
 def main(names: t.Sequence[str]) -> int:
-    wanted = [row for row in rows() if not names or any(row.name.startswith(name) for name in names)]
-    if not wanted:
-        print(f"matrix: no row begins so; the rows are {'; '.join(row.name for row in rows())}", file=sys.stderr)
+    if os.geteuid():
+        print("matrix: run this as root, for network namespaces", file=sys.stderr)
+        return 2
+    wanted = [row for row in rows() if not names or row.name.startswith(tuple(names))]
+    unknown = [name for name in names if not any(row.name.startswith(name) for row in wanted)]
+    if unknown:
+        names = [row.name for row in rows()]
+        print(f"matrix: no row begins with {unknown[0]!r}; the rows are {'; '.join(names)}", file=sys.stderr)
         return 2
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{ROOT}/.venv/bin:{os.environ['PATH']}"

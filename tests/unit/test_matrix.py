@@ -7,8 +7,12 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+import typing as t
 
 from support import ROOT
+
+if t.TYPE_CHECKING:
+    import pytest
 
 sys.path.append(str(ROOT / ".ci"))
 
@@ -66,3 +70,32 @@ def test_a_report_is_counted(tmp_path: pathlib.Path) -> None:
 def test_rows_have_names_of_their_own() -> None:
     names = [row.name for row in matrix.rows()]
     assert len(set(map(matrix.slug, names))) == len(names)
+
+
+def _row(*argv: str, error: Exception | None = None) -> matrix.Row:
+    def prepare() -> dict[str, str]:
+        if error is not None:
+            raise error
+        return {"Python": "3"}
+
+    return matrix.Row("a row", "what", argv, prepare)
+
+
+def test_a_row_that_shows_nothing_has_not_passed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "WORK", tmp_path)
+    report = tmp_path / "report.xml"
+    write = f"open({str(report)!r}, 'w').write('<a><testcase>%s</testcase></a>')"
+    ran, skipped = ((sys.executable, "-c", write % what, f"--junitxml={report}") for what in ("", "<skipped/>"))
+    assert matrix.run(_row(*ran))[0].good
+    assert not matrix.run(_row(*skipped))[0].good
+    # Not the report of another run.
+    assert not matrix.run(_row(sys.executable, "-c", "", f"--junitxml={report}"))[0].good
+    assert matrix.run(_row(sys.executable, "-c", ""))[0].good
+    assert not matrix.run(_row(sys.executable, "-c", "raise SystemExit(3)"))[0].good
+
+
+def test_a_row_that_cannot_be_prepared_ends_no_other(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "WORK", tmp_path)
+    result, versions = matrix.run(_row(sys.executable, error=LookupError("no Python 3.9")))
+    assert (result.good, versions) == (False, {})
+    assert "no Python 3.9" in (tmp_path / "a-row.log").read_text()
