@@ -32,17 +32,19 @@ def identity(document: str) -> Identity:
     return Identity(texts.get("name", ""), texts.get("uuid", ""))
 
 
-def interfaces(document: str) -> tuple[Iface, ...]:
+def interfaces(document: str, *, by_libvirt: bool = True) -> tuple[Iface, ...]:
     """Return the interfaces of a domain's XML, of every type, in its order.
+
+    ``by_libvirt`` is whether libvirt itself has written it. Its own are read faster.
 
     :raises MacvtapError: it is not the XML of a domain.
     """
     text = document.encode()
-    found = _interfaces_of(text)
+    found = _interfaces_of(text, by_libvirt=by_libvirt)
     return tuple(element.read(text[start:end].decode(), index) for index, (start, end) in enumerate(found))
 
 
-def edit(document: str, edits: t.Sequence[Edit]) -> str:
+def edit(document: str, edits: t.Sequence[Edit], *, by_libvirt: bool = True) -> str:
     """Apply ``edits`` to ``document``; each is (before, after), with None for an element to add or remove.
 
     A new element goes to its ``index`` among the interfaces, or behind the last one.
@@ -50,7 +52,7 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
     :raises MacvtapError: an element to change or remove differs from ``before``.
     """
     text = document.encode()
-    located = [spans.Element("interface", start, end=end) for start, end in _interfaces_of(text)]
+    located = [spans.Element("interface", start, end=end) for start, end in _interfaces_of(text, by_libvirt=by_libvirt)]
     splices = []
     for before, after in edits:
         if before is None:
@@ -70,8 +72,8 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
     return spans.splice(text, splices).decode()
 
 
-def _interfaces_of(text: bytes) -> list[tuple[int, int]]:
-    found = spans.plain_slices(text, "domain", "devices", "interface")
+def _interfaces_of(text: bytes, *, by_libvirt: bool) -> list[tuple[int, int]]:
+    found = spans.plain_slices(text, "domain", "devices", "interface") if by_libvirt else None
     if found is None:
         root, found = spans.slices(text, "devices", "interface")
         _domain_of(root)

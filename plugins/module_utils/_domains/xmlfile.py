@@ -203,9 +203,10 @@ class DomainFile:
     def _edited(self, changing: t.Sequence[tuple[Nic, Nic]]) -> str:
         """Return the edited document."""
         with self._naming_file():
-            edited = xml.edit(changing[0][0].document, [(one.stored, other.stored) for one, other in changing])
+            changed = [(one.stored, other.stored) for one, other in changing]
+            edited = xml.edit(changing[0][0].document, changed, by_libvirt=False)
             # Check that it can be read back: otherwise it could not be restored either.
-            xml.interfaces(edited)
+            xml.interfaces(edited, by_libvirt=False)
         return edited
 
     def _replace(self, document: str) -> None:
@@ -227,7 +228,8 @@ class DomainFile:
             if not name:
                 raise MacvtapError("the domain has no <name>, which libvirt requires")
             # A new interface's address is generated from it, as with libvirt.
-            return Domain(name, uuid_of(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
+            stored = xml.interfaces(document, by_libvirt=False)
+            return Domain(name, uuid_of(uuid) or uuid.strip(), document=document, stored=stored)
 
     def _read(self) -> str:
         try:

@@ -91,7 +91,12 @@ def plain_slices(text: bytes, root: str, parent: str, name: str) -> list[tuple[i
     start = text.find(opening, text.rfind(b"</metadata>") + 1)
     end = text.find(closing, start)
     inside = text[start + 1 : end + 1]
-    if min(start, end) < 0 or b"xmlns" in inside or b" xmlns=" in text[: text.index(b">")]:
+    if (
+        min(start, end) < 0
+        or text.find(opening, end) >= 0
+        or b"xmlns" in inside
+        or b" xmlns=" in text[: text.index(b">")]
+    ):
         return None
     begins = [one.start() + start + 6 for one in re.finditer(rb"\n    <%s[ >]" % name.encode(), inside)]
     tag = f"</{name}>".encode()

@@ -31,6 +31,36 @@ def test_what_is_in_the_file(path: pathlib.Path) -> None:
         converge(file, {"domain": "web2", **TO_DIRECT})
 
 
+_NIC = "    <interface type='direct'>\n      <mac address='{}'/>\n      <source dev='eth0'/>\n    </interface>\n"
+
+
+@pytest.mark.parametrize(
+    ("document", "macs"),
+    [
+        # What libvirt itself never writes.
+        (
+            f"<domain>\n  <name>web1</name>\n  <devices>\n{_NIC.format(MAC)}  </devices>\n"
+            f"  <devices>\n{_NIC.format(MAC[:-1] + '2')}  </devices>\n</domain>\n",
+            [MAC, MAC[:-1] + "2"],
+        ),
+        (
+            "<domain>\n  <name>web1</name>\n  <devices>\n    <mine>\n" + _NIC.format(MAC) + "</mine>\n"
+            "  </devices>\n</domain>\n",
+            [],
+        ),
+        (
+            f"<domain>\n  <name>web1</name>\n  <mine>\n  <devices>\n{_NIC.format(MAC)}  </devices>\n</mine>\n"
+            f"<devices>{_NIC.format(MAC[:-1] + '2')}</devices>\n</domain>\n",
+            [MAC[:-1] + "2"],
+        ),
+    ],
+)
+def test_files_look_as_their_authors_like(path: pathlib.Path, document: str, macs: list[str]) -> None:
+    path.write_text(document)
+    stored = xmlfile.open_file(str(path), write=never).observe({"web1"}, ()).domains["web1"].stored
+    assert [iface.mac for iface in stored] == macs
+
+
 def test_an_interface_is_converted_once_and_only_it(path: pathlib.Path) -> None:
     file = xmlfile.open_file(str(path), write=put)
     outcome = converge(file, TO_DIRECT)

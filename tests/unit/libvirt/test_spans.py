@@ -66,6 +66,7 @@ def test_what_libvirt_writes(document: str, count: int) -> None:
         domain(devices=TWO + "    <interface type='direct'/>\n"),
         domain(devices=TWO + "    <other>" + _NIC.format("0c") + "    </other>\n").replace("<other>    ", "<other>"),
         domain(devices=TWO).replace("  <devices>", " <devices>"),
+        domain(devices=TWO).replace("</domain>", "  <devices>\n  </devices>\n</domain>"),
         domain(devices=TWO).replace("domain", "domainsnapshot"),
         domain(devices=TWO).replace("devices", "gadgets"),
     ],
