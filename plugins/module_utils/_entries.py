@@ -15,10 +15,10 @@ _RULES = frozenset(("type", "elements", "options", "choices", "aliases", "requir
 _GREAT = 1 << 62
 _TYPES: t.Mapping[str, t.Callable[[t.Any], bool]] = {
     # By their exact types: Ansible may have marked subclasses of them.
-    "str": lambda value: type(value) is str,
+    "str": lambda value: value.__class__ is str,
     "bool": lambda value: value is True or value is False,
     # A greater number is refused: see _values.
-    "int": lambda value: type(value) is int and abs(value) < _GREAT,
+    "int": lambda value: value.__class__ is int and abs(value) < _GREAT,
     "raw": lambda _value: True,
 }
 
@@ -40,7 +40,7 @@ def plain(params: t.Any, spec: Spec) -> dict[str, list[dict[str, t.Any]]]:
     found = {}
     for option, rules in spec.items():
         entries = params.get(option) if isinstance(params, dict) else None
-        if type(entries) is list and rules.get("type") == "list" and rules.get("elements") == "dict":
+        if entries.__class__ is list and rules.get("type") == "list" and rules.get("elements") == "dict":
             try:
                 take = _suboptions(rules)
                 found[option] = [take(entry) for entry in entries]
@@ -74,7 +74,7 @@ def _suboptions(rules: t.Mapping[str, t.Any]) -> _Take:
     unset = dict.fromkeys(spec)
 
     def take(given: t.Any) -> dict[str, t.Any]:
-        if type(given) is not dict:
+        if given.__class__ is not dict:
             raise _NotPlainError
         entry: dict[str, t.Any] = unset.copy()
         names = set()
@@ -121,7 +121,7 @@ def _elements(rules: t.Mapping[str, t.Any]) -> _Take:
         take = _option({"type": rules.get("elements"), **({"choices": rules["choices"]} if "choices" in rules else {})})
 
     def take_all(value: t.Any) -> list[t.Any]:
-        if type(value) is not list:
+        if value.__class__ is not list:
             raise _NotPlainError
         return [take(one) for one in value]
 

@@ -16,7 +16,7 @@ class Tree:
         self.here = [link for link in links.values() if link.netns is None]
         self._above: dict[int, list[Link]] = {}
         for link in self.here:
-            for index in {link.under, link.parent_index if link.parent else 0}:
+            for index in dict.fromkeys((link.under, link.parent_index if link.parent else 0)):
                 self._above.setdefault(index, []).append(link)
 
     def above(self, link: Link) -> list[Link]:
