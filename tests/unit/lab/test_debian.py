@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import typing as t
 from pathlib import Path
@@ -24,14 +25,15 @@ MAIN, LATER, SECURITY = (
 
 
 def test_a_key_is_of_all_that_goes_in() -> None:
-    key = debian.key(b"code", {"etc/a": b"1", "etc/b": b"2"})
-    assert key == debian.key(b"code", {"etc/b": b"2", "etc/a": b"1"})
+    key = debian.key(b"code", {"etc/a": b"1", "etc/b": b"2"}, "trixie")
+    assert key == debian.key(b"code", {"etc/b": b"2", "etc/a": b"1"}, "trixie")
     others = [
-        debian.key(b"other", {"etc/a": b"1", "etc/b": b"2"}),
-        debian.key(b"code", {"etc/a": b"1", "etc/b": b"3"}),
-        debian.key(b"code", {"etc/a": b"1", "etc/c": b"2"}),
-        debian.key(b"code", {"etc/a": b"1"}),
-        debian.key(b"code", {"etc/a": b"1\0etc/b\x001\x002"}),
+        debian.key(b"other", {"etc/a": b"1", "etc/b": b"2"}, "trixie"),
+        debian.key(b"code", {"etc/a": b"1", "etc/b": b"3"}, "trixie"),
+        debian.key(b"code", {"etc/a": b"1", "etc/c": b"2"}, "trixie"),
+        debian.key(b"code", {"etc/a": b"1"}, "trixie"),
+        debian.key(b"code", {"etc/a": b"1\0etc/b\x001\x002"}, "trixie"),
+        debian.key(b"code", {"etc/a": b"1", "etc/b": b"2"}, "sid"),
     ]
     assert len({key, *others}) == 1 + len(others)
 
@@ -78,9 +80,14 @@ def test_the_cache_makes_a_thing_once_and_keeps_its_newest(tmp_path: Path) -> No
     first = debian.cached(tmp_path, "root", "1", make)
     assert debian.cached(tmp_path, "root", "1", make) == first
     other = debian.cached(tmp_path, "other", "1", make)
+    # A lab may still run on it.
     second = debian.cached(tmp_path, "root", "2", make)
-    assert len(made) == 3
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", other.name, second.name}
+    assert first.is_dir()
+    for path in (first, other):
+        os.utime(path, (0, 0))
+    third = debian.cached(tmp_path, "root", "3", make)
+    assert len(made) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", *(one.name for one in (other, second, third))}
 
 
 def test_the_cache_keeps_nothing_of_what_failed(tmp_path: Path) -> None:

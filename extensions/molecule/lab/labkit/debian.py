@@ -19,6 +19,7 @@ from labkit.shell import LabError, locked, run, say
 
 # From the oldest to the newest. The last one moves; it is what the next stable release will be, and later.
 RELEASES = ("bullseye", "bookworm", "trixie", "sid")
+KEPT_SECONDS = 24 * 60 * 60
 # Each is a directory of files nobody reads there.
 UNWANTED = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 # What a hypervisor is, in all of these releases.
@@ -90,16 +91,20 @@ def chosen(lines: t.Sequence[str], release: str) -> list[str]:
     return [f"deb {archives[0]} {release} main"] if archives else []
 
 
-def key(code: bytes, files: t.Mapping[str, bytes]) -> str:
-    """What goes in, whatever mirror it comes from: the code has the packages' names, and the files are these."""
-    digest = hashlib.sha256(code)
+def key(code: bytes, files: t.Mapping[str, bytes], release: str) -> str:
+    """What goes in, whatever mirror it comes from: the code has the packages' names, and the files are these.
+
+    The newest release is another one each week.
+    """
+    moving = time.strftime("%G-%V") if release == RELEASES[-1] else ""
+    digest = hashlib.sha256(code + f"\0{release}\0{moving}".encode())
     for name, content in sorted(files.items()):
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 
 
 def cached(cache: Path, kind: str, of: str, make: t.Callable[[Path], Path]) -> Path:
-    """Return a directory of the cache, and make it first if it is not there; what it replaces is removed.
+    """Return a directory of the cache, and make it first if it is not there; what it replaces is removed after a day.
 
     ``make`` gets a directory to work in, and returns the one in it that is kept.
     """
@@ -118,8 +123,10 @@ def cached(cache: Path, kind: str, of: str, make: t.Callable[[Path], Path]) -> P
                 make(work).rename(final)
             finally:
                 clear(work)
+            # A lab that runs may use what is younger.
             for outdated in set(cache.glob(f"{kind}-*")) - {final}:
-                clear(outdated)
+                if time.time() - outdated.stat().st_mtime > KEPT_SECONDS:
+                    clear(outdated)
     return final
 
 
@@ -142,4 +149,4 @@ def hypervisor_root(cache: Path, release: str) -> Path:
         install(root, release, HYPERVISOR)
         return root
 
-    return cached(cache, f"root-{required(release)}", key(Path(__file__).read_bytes(), {}), make)
+    return cached(cache, f"root-{required(release)}", key(Path(__file__).read_bytes(), {}, release), make)

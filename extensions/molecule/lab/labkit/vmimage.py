@@ -95,7 +95,7 @@ class VmImage:
 
 def build(cache: Path, release: str = RELEASE) -> VmImage:
     """The image of a virtual machine with this release, from the cache if it is there."""
-    of = debian.key(_code(), _files())
+    of = debian.key(_code(), _files(), release)
     final = debian.cached(cache, f"vm-{debian.required(release)}", of, lambda work: _build(work, release))
     return VmImage(final / "vmlinuz", final / "disk.raw")
 
