@@ -138,7 +138,7 @@ def test_a_nic_that_is_attached_has_its_guard(hv: Hypervisor, guards: Guards) ->
     guards.nft("flush ruleset")
     failed = direct_iface.on(hv)(domain="web1", mac=D, source="eth0", model="virtio", timeout=1)
     assert "has no guard, and nothing that the guest sends gets out" in failed["msg"]
-    assert f'drop comment "{D} closed ' in guards.nft("list table netdev linuxvirt_macvtap")
+    assert f'drop comment "{D} closed@' in guards.nft("list table netdev linuxvirt_macvtap")
     # It is taken back, as soon as the guest releases it.
     assert D not in hv.dump("web1")
     assert "Set policy: count" in failed["msg"]
