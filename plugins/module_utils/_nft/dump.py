@@ -34,6 +34,7 @@ _STATEFUL = re.compile(b"|".join(map(re.escape, _NAMES)))
 _MEMBER_OF_SET = b"lookup\0"
 
 Attributes = t.Dict[int, bytes]
+T = t.TypeVar("T")
 
 
 class Rule(t.NamedTuple):
@@ -74,12 +75,7 @@ class Reader:
     def snapshot(self, wanted: t.Callable[[str], bool] | None = None) -> Snapshot:
         """Return the table, empty if there is none, with the rules of the ``wanted`` chains, or of all."""
         with _socket() as sock:
-            for _attempt in range(_ATTEMPTS):
-                try:
-                    return self._snapshot(sock, wanted)
-                except _ChangedError:
-                    continue
-        raise OSError("nftables has changed all the time while it was read")
+            return _unchanged(lambda: self._snapshot(sock, wanted))
 
     def generation(self) -> int:
         with _socket() as sock:
@@ -105,9 +101,9 @@ class Reader:
         return {key: max(0, timeout - remaining) / 1000 for key, (timeout, remaining) in times.items()}
 
     def _elements(self, sock: socket.socket, name: str) -> t.Iterator[Attributes]:
-        """Yield the attributes of a set's elements, of those that there are as it is read."""
-        with contextlib.suppress(FileNotFoundError, _ChangedError):
-            for message in _dump(sock, _GET_ELEMENTS, self._table + _attribute(2, name)):
+        """Yield the attributes of a set's elements, of those that there are as it is read; nothing without the set."""
+        with contextlib.suppress(FileNotFoundError):
+            for message in _unchanged(lambda: _dump(sock, _GET_ELEMENTS, self._table + _attribute(2, name))):
                 for kind, element in _attributes(_parse(message).get(3, b"")):
                     if kind == 1:
                         yield _parse(element)
@@ -219,6 +215,14 @@ def _socket() -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     sock.bind((0, 0))
     return sock
+
+
+def _unchanged(read: t.Callable[[], T]) -> T:
+    """Return what ``read`` returns, once nobody changes anything meanwhile."""
+    for _attempt in range(_ATTEMPTS):
+        with contextlib.suppress(_ChangedError):
+            return read()
+    raise OSError("nftables has changed all the time while it was read")
 
 
 def _generation(sock: socket.socket) -> int:
