@@ -75,6 +75,25 @@ def meanwhile(when: str, function: str, command: t.Sequence[str]) -> str:
     )
 
 
+# A patch by which a run gets SIGTERM while the kernel carries out its request ``number`` that changes something: the
+# answer is in the socket then, and has not been received.
+STOPPED_IN_SEND = """
+import os, signal, socket
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
+sent, opened = [], rtnetlink.open_socket
+class Socket(socket.socket):
+    def send(self, data, *how):
+        length = super().send(data, *how)
+        # Of each four types the third is that of the requests that only read.
+        if rtnetlink.HEADER.unpack_from(data)[1] % 4 != 2:
+            sent.append(1)
+            if len(sent) == {number}:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return length
+rtnetlink.open_socket = lambda: Socket(fileno=opened().detach())
+"""
+
+
 def module_environment() -> dict[str, str]:
     # pytest's own variable has the test's name.
     own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}

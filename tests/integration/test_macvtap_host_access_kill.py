@@ -12,7 +12,7 @@ import typing as t
 import lan as lans
 import pytest
 from lan import ACCESS, Lan
-from support import ROOT_ONLY, Killed, running_module
+from support import ROOT_ONLY, STOPPED_IN_SEND, Killed, running_module
 
 pytestmark = ROOT_ONLY
 
@@ -107,26 +107,21 @@ def test_one_that_was_left_half_made_is_finished_or_removed(lan: Lan) -> None:
             lan.done({"name": "host0", "state": "absent"})
 
 
-STOPPED = """
-import os, signal
+# Another one makes a link of the same name, after any request of the run's.
+REMADE = """
+import subprocess
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 sent, send = [], rtnetlink.transact_at_once
 def transact(*what, **how):
     answers = send(*what, **how)
     sent.append(1)
     if len(sent) == {number}:
-        os.kill(os.getpid(), signal.SIGTERM)
+        subprocess.run(['ip', 'link', 'del', 'host0']).returncode or subprocess.run(
+            ['ip', 'link', 'add', 'host0', 'link', 'eth0', 'type', 'macvlan', 'mode', 'private'], check=True
+        )
     return answers
 rtnetlink.transact_at_once = transact
 """
-
-
-# Another one makes a link of the same name, after any request of the run's.
-REMADE = STOPPED.replace(
-    "os.kill(os.getpid(), signal.SIGTERM)",
-    "subprocess.run(['ip', 'link', 'del', 'host0']).returncode or subprocess.run("
-    "['ip', 'link', 'add', 'host0', 'link', 'eth0', 'type', 'macvlan', 'mode', 'private'], check=True)",
-).replace("import", "import subprocess,", 1)
 
 
 def settled(lan: Lan) -> list[str]:
@@ -138,7 +133,7 @@ def test_a_run_that_a_signal_stops_after_any_request_puts_back(lan: Lan) -> None
     lan.done(task("a"))
     before, uplink = settled(lan), ordinary(lan)
     for number in range(1, 40):
-        result = lan.access(task("b"), patch=STOPPED.format(number=number))
+        result = lan.access(task("b"), patch=STOPPED_IN_SEND.format(number=number))
         if not result.get("failed"):
             break
         assert result["msg"] == "stopped by SIGTERM. The host is as it was before", number

@@ -17,44 +17,113 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import me
 NLMSG_ERROR, NLMSG_DONE, NLM_F_MULTI, NLM_F_DUMP_INTR = 2, 3, 2, 0x10
 
 
-def message(kind: int, body: bytes, flags: int = NLM_F_MULTI) -> bytes:
-    return rtnetlink.HEADER.pack(16 + len(body), kind, flags, 1, 0) + body
+DONE = struct.pack("=i", 0)
 
 
-@pytest.fixture
-def ends() -> t.Iterator[tuple[socket.socket, socket.socket]]:
-    """Ours and the kernel's."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        yield ours, theirs
+def message(kind: int, body: bytes, flags: int = NLM_F_MULTI, number: int = 0) -> tuple[int, int, bytes, int]:
+    """Return a message of the kernel's; ``number`` is its sequence number, counted from the first request's."""
+    return kind, number, body, flags
 
 
-def test_a_dump_that_the_kernel_could_not_end_is_no_dump(ends: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = ends
-    link = rtnetlink.IFINFO.pack(0, 1, 2, 1, 0)
-    theirs.send(message(16, link) + message(NLMSG_DONE, struct.pack("=i", 0)))
-    assert rtnetlink.dump_links(ours) == [link]
-    theirs.send(message(16, link) + message(NLMSG_DONE, struct.pack("=i", -errno.EMSGSIZE)))
+class Kernel:
+    """A netlink socket with a kernel behind it that gives these answers to each send, as datagrams of messages."""
+
+    def __init__(self, *answers: t.Sequence[t.Sequence[tuple[int, int, bytes, int]]]) -> None:
+        self._answers = list(answers)
+        self._queue: list[bytes] = []
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data)
+        first = rtnetlink.HEADER.unpack_from(data)[3]
+        for datagram in self._answers.pop(0):
+            self._queue.append(
+                b"".join(
+                    rtnetlink.HEADER.pack(16 + len(body), kind, flags, first + number, 0) + body
+                    for kind, number, body, flags in datagram
+                )
+            )
+        return len(data)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if not self._queue:
+            assert flags & socket.MSG_DONTWAIT, "waits for ever"
+            raise BlockingIOError
+        return self._queue.pop(0)[:size]
+
+
+def socket_of(*answers: t.Sequence[t.Sequence[tuple[int, int, bytes, int]]]) -> tuple[socket.socket, Kernel]:
+    kernel = Kernel(*answers)
+    return t.cast("socket.socket", kernel), kernel
+
+
+def link(index: int) -> bytes:
+    return rtnetlink.IFINFO.pack(0, 1, index, 1, 0)
+
+
+def refused(code: int) -> bytes:
+    return struct.pack("=i", -code) + bytes(16)
+
+
+def test_a_dump_that_the_kernel_could_not_end_is_no_dump() -> None:
+    sock, _kernel = socket_of(
+        [[message(16, link(2)), message(NLMSG_DONE, DONE)]],
+        [[message(16, link(2)), message(NLMSG_DONE, struct.pack("=i", -errno.EMSGSIZE))]],
+    )
+    assert rtnetlink.dump_links(sock) == [link(2)]
     with pytest.raises(OSError, match="Message too long"):
-        rtnetlink.dump_links(ours)
+        rtnetlink.dump_links(sock)
 
 
-def test_a_dump_that_is_never_of_one_moment_is_an_error(ends: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = ends
-    for _attempt in range(10):
-        theirs.send(message(NLMSG_DONE, struct.pack("=i", 0), NLM_F_MULTI | NLM_F_DUMP_INTR))
+def test_a_dump_that_is_never_of_one_moment_is_an_error() -> None:
+    sock, _kernel = socket_of(*[[[message(NLMSG_DONE, DONE, NLM_F_MULTI | NLM_F_DUMP_INTR)]]] * 10)
     with pytest.raises(MacvtapError, match="the host's network configuration changed during each of 10 attempts"):
-        rtnetlink.dump_links(ours)
+        rtnetlink.dump_links(sock)
 
 
-def test_a_dump_always_says_what_it_is_to_have(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_dump_always_says_what_it_is_to_have() -> None:
     """With no mask the kernel makes no room for links with thousands of addresses, and ends the dump before them."""
-    ours, theirs = ends
+    sock, kernel = socket_of(*[[[message(NLMSG_DONE, DONE)]]] * 2)
     for statistics in (False, True):
-        theirs.send(message(NLMSG_DONE, struct.pack("=i", 0)))
-        rtnetlink.dump_links(ours, statistics=statistics)
-        mask = rtnetlink.attributes(theirs.recv(1 << 16), 32, 40)[29]
+        rtnetlink.dump_links(sock, statistics=statistics)
+        mask = rtnetlink.attributes(kernel.sent[-1], 32, 40)[29]
         assert struct.unpack("=I", mask) != (0,)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        [message(NLMSG_ERROR, bytes(20), 0, -1)],
+        [message(NLMSG_ERROR, refused(errno.EEXIST), 0, -1)],
+        [message(16, link(9), number=-1), message(NLMSG_DONE, DONE, number=-1)],
+        [message(NLMSG_DONE, DONE, NLM_F_MULTI | NLM_F_DUMP_INTR, -1)],
+    ],
+)
+@pytest.mark.parametrize("in_own_datagram", [True, False])
+def test_an_answer_to_another_request_is_skipped_wherever_it_is(
+    left: list[tuple[int, int, bytes, int]], *, in_own_datagram: bool
+) -> None:
+    dump = [message(16, link(2)), message(16, link(3)), message(NLMSG_DONE, DONE)]
+    ack = [message(NLMSG_ERROR, refused(errno.EBUSY), 0, 1)]
+    for at in range(len(dump)):
+        sock, _kernel = socket_of(
+            [part for part in (dump[:at], left, dump[at:]) if part]
+            if in_own_datagram
+            else [[*dump[:at], *left, *dump[at:]]],
+            [left, ack] if in_own_datagram else [left + ack],
+        )
+        assert rtnetlink.dump_links(sock) == [link(2), link(3)]
+        first, second = rtnetlink.transact_at_once(sock, [messages.delete(2), messages.delete(3)])
+        assert (first, second and second.code) == (None, errno.EBUSY)
+
+
+def test_no_two_requests_have_the_same_number() -> None:
+    sock, kernel = socket_of([[message(NLMSG_DONE, DONE)]], [[message(NLMSG_ERROR, bytes(20), 0, 1)]])
+    rtnetlink.dump_links(sock)
+    rtnetlink.transact_at_once(sock, [messages.delete(2), messages.delete(3)])
+    dump, removals = kernel.sent
+    parts = [dump, removals[: len(removals) // 2], removals[len(removals) // 2 :]]
+    assert len({rtnetlink.HEADER.unpack_from(part)[3] for part in parts}) == 3
 
 
 @pytest.mark.parametrize(
@@ -74,33 +143,29 @@ def test_what_is_sent_at_once_is_divided_by_number_and_bytes(sizes: list[int], b
     assert [request for batch in divided for request in batch] == requests
 
 
-def test_only_the_last_of_several_requests_is_answered_if_all_is_well(
-    ends: tuple[socket.socket, socket.socket],
-) -> None:
-    ours, theirs = ends
+def test_only_the_last_of_several_requests_is_answered_if_all_is_well() -> None:
     asked = [messages.delete(index) for index in (5, 6, 7)]
-    refused = struct.pack("=i", -errno.EBUSY) + bytes(16)
-    theirs.send(rtnetlink.HEADER.pack(36, NLMSG_ERROR, 0, 1, 0) + refused)
-    theirs.send(rtnetlink.HEADER.pack(36, NLMSG_ERROR, 0, 2, 0) + bytes(20))
-    assert [answer and answer.code for answer in rtnetlink.transact(ours, asked)] == [None, errno.EBUSY, None]
-    sent = theirs.recv(1 << 16)
+    sock, kernel = socket_of(
+        [[message(NLMSG_ERROR, refused(errno.EBUSY), 0, 1)], [message(NLMSG_ERROR, bytes(20), 0, 2)]]
+    )
+    assert [answer and answer.code for answer in rtnetlink.transact(sock, asked)] == [None, errno.EBUSY, None]
+    (sent,) = kernel.sent
     heads = [rtnetlink.HEADER.unpack_from(sent, at) for at in range(0, len(sent), len(asked[0]))]
-    assert [(number, bool(flags & rtnetlink.NLM_F_ACK)) for _length, _kind, flags, number, _port in heads] == [
-        (0, False),
-        (1, False),
-        (2, True),
+    assert [bool(flags & rtnetlink.NLM_F_ACK) for _length, _kind, flags, _number, _port in heads] == [
+        False,
+        False,
+        True,
     ]
 
 
-def test_links_are_moved_and_removed_in_one_send(ends: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = ends
+def test_links_are_moved_and_removed_in_one_send() -> None:
     asked = [messages.move(5, 77), messages.move(6, 77), messages.delete_group(77)]
-    gone = struct.pack("=i", -errno.ENODEV) + bytes(16)
-    theirs.send(rtnetlink.HEADER.pack(36, NLMSG_ERROR, 0, 1, 0) + gone)
-    theirs.send(rtnetlink.HEADER.pack(36, NLMSG_ERROR, 0, 2, 0) + bytes(20))
-    first, second, last = rtnetlink.transact_at_once(ours, asked)
+    sock, kernel = socket_of(
+        [[message(NLMSG_ERROR, refused(errno.ENODEV), 0, 1)], [message(NLMSG_ERROR, bytes(20), 0, 2)]]
+    )
+    first, second, last = rtnetlink.transact_at_once(sock, asked)
     assert (first, second and second.code, last) == (None, errno.ENODEV, None)
-    sent = theirs.recv(1 << 16)
+    (sent,) = kernel.sent
     assert len(sent) == sum(map(len, asked))
     # Only what is asked for last is answered if all is well.
     assert [struct.unpack_from("=H", one, 6)[0] & rtnetlink.NLM_F_ACK for one in asked] == [0, 0, rtnetlink.NLM_F_ACK]
