@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    alternatives,
     element,
     fields,
     hostlinks,
@@ -38,14 +39,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 
 # QEMU's texts, never translated, for a detach that was requested before or is in progress (acpi_pcihp, pcie_hotplug).
 _ASKED = ("process of unplug", "guest is busy")
-
-
-class _Attempt(t.NamedTuple):
-    """A NIC to attach, and the warning if that succeeds. Without its ``address`` libvirt chooses the slot."""
-
-    iface: Iface
-    warning: str = ""
-    address: bool = True
 
 
 class Hotplug:
@@ -245,7 +238,7 @@ class Hotplug:
         nic = task.after
         local = self._connection.local
 
-        def attach(attempt: _Attempt) -> None:
+        def attach(attempt: alternatives.Attempt) -> None:
             # The network may have become one on a bridge.
             closes = local and links.may_be_macvtap(element.render(attempt.iface), handle)
             target = arrival.close() if closes else ""
@@ -254,44 +247,15 @@ class Hotplug:
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:
-            attach(_Attempt(iface))
+            attach(alternatives.Attempt(iface))
         except self._connection.libvirt.libvirtError as exc:
             if self.same_instance(task.before) is None:
                 # Its next start gets the stored configuration. If it was saved, the keeper continues.
                 return False
-            others = self._alternatives(iface, exc)
+            others = alternatives.after(self._connection, iface, exc)
             if not others:
                 raise
             if self._connection.live(handle, nic.mac) is not None:
                 return True
-            self.warnings.append(f"{nic.domain} {nic.mac}: {self._attach_another(attach, others)}")
+            self.warnings.append(f"{nic.domain} {nic.mac}: {alternatives.take(self._connection, attach, others)}")
         return True
-
-    def _alternatives(self, iface: Iface, exc: t.Any) -> list[_Attempt]:
-        """Return what else to try when attaching failed."""
-        found = []
-        if iface.get("pci_address") is not None and self._connection.may_be_the_slot(exc):
-            # The running guest uses that slot, or lacks the controller that the stored configuration has now.
-            message = (
-                f"the running guest did not accept it in its stored slot ({message_of(exc)}). It is in another slot "
-                "until the domain is stopped and started, when the guest may name it differently"
-            )
-            found.append(_Attempt(iface, message, address=False))
-        unknown = exc.get_error_code() == self._connection.libvirt.VIR_ERR_OPERATION_TIMEOUT
-        if networks.any_of([iface]) and iface.get("source") is not None and not unknown:
-            # A running guest had it. Without its network it is better off than without its NIC.
-            message = (
-                f"libvirt did not attach it to its network again ({message_of(exc)}). It is on {iface.get('source')} "
-                "without the network until the domain is stopped and started"
-            )
-            found.append(_Attempt(networks.off(iface), message))
-        return found
-
-    def _attach_another(self, attach: t.Callable[[_Attempt], None], others: t.Sequence[_Attempt]) -> str:
-        """Attach the first of ``others`` that libvirt accepts, and return its warning."""
-        for one in others[:-1]:
-            with contextlib.suppress(self._connection.libvirt.libvirtError):
-                attach(one)
-                return one.warning
-        attach(others[-1])
-        return others[-1].warning
