@@ -200,13 +200,22 @@ class Hotplug:
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
             if self._connection.live(handle, nic.mac) is not None:
-                # The keeper was quicker.
-                self._requests.discard(task.before)
+                self._adopt(handle, iface, task)
             elif not self._attach_missing(handle, iface, task, journal):
                 return
             live = self._connection.live(handle, nic.mac) if receives_all else None
         if live is not None:
             hostlinks.change(live, {"allmulticast": "yes"}, path)
+
+    def _adopt(self, handle: t.Any, iface: Iface, task: Task) -> None:
+        """Put its guard on a NIC that the keeper was quicker to attach: it may have been killed before that, or failed.
+
+        :raises MacvtapError: it is not there. The keeper goes on trying.
+        """
+        with attached.Arrival(iface.mac, "") as arrival:
+            arrival.adopt(self._link(handle, iface.mac))
+            self._guard(handle, task.after, arrival)
+        self._requests.discard(task.before)
 
     def _attach_missing(self, handle: t.Any, iface: Iface, task: Task, journal: Journal[Nic]) -> bool:
         """Attach a NIC, and put its guard on. Return False if the guest ended, was saved or restarted meanwhile."""
@@ -224,14 +233,18 @@ class Hotplug:
 
         :raises MacvtapError: it is not there, and the guest may not send without it.
         """
-        live = self._connection.live(handle, nic.mac) if self._connection.local else None
-        # A rollback may have attached one of another type.
-        link = live.get("target") if live is not None and live.type == "direct" else None
+        link = self._link(handle, nic.mac)
         if link:
             failures = arrival.put_on(link)
             self.warnings.extend(failures.warnings)
             if link in failures.refused:
                 raise failures.refused[link]
+
+    def _link(self, handle: t.Any, mac: str) -> str:
+        """Return the link of a NIC of a running guest, "" if it has none that may have a guard."""
+        live = self._connection.live(handle, mac) if self._connection.local else None
+        # A rollback may have attached one of another type.
+        return (live.get("target") or "") if live is not None and live.type == "direct" else ""
 
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task, arrival: attached.Arrival) -> bool:
         """Attach a NIC. Return False if the guest ended, was saved or restarted meanwhile."""

@@ -96,6 +96,14 @@ class Arrival:
                 loader.Loader(guards).free([self._name])
         return self._link
 
+    def adopt(self, link: str) -> None:
+        """Go on with the link of a NIC that another process has attached, and may have left closed."""
+        # As above. Then it counts as not closed.
+        with contextlib.suppress(Exception):
+            guards = loader.stored()
+            if link and self._mac in guards and loader.Loader(guards).is_closed(link):
+                self._link = link
+
     def put_on(self, link: str) -> Failures:
         """Put the guard of the NIC on the link that it has got. If it cannot be put on, the link stays closed."""
         failures = put_on([(link, self._mac)], closed={self._link})

@@ -56,6 +56,10 @@ class GuardTable:
         name = nft.chain_of(link)
         return self.rules(name).get(name, [])
 
+    def is_closed(self, link: str) -> bool:
+        """Whether :meth:`close` has closed a link, and nobody has opened it."""
+        return nft.is_closed(self.chain_on(link))
+
     def add(self, guard: Object) -> list[Object]:
         """Return the commands that load a guard, given as it is stored."""
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.

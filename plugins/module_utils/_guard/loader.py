@@ -169,11 +169,15 @@ class Loader:
 
     def open(self, link: str, mac: str) -> None:
         """Put the guard of a NIC on its link. If there is no such link, or no guard, close the name no longer."""
-        closed = nft.is_closed(self._table.chain_on(link))
+        closed = self.is_closed(link)
         if mac in self._guards and guard_links.is_macvtap(link):
             self.on([(link, mac)], closed=[link] if closed else ())
         else:
             self.free([link])
+
+    def is_closed(self, link: str) -> bool:
+        """Whether :meth:`close` has closed a link, and nobody has opened it."""
+        return self._table.is_closed(link)
 
     def free(self, links: t.Iterable[str]) -> None:
         """Close these names no longer: their NICs have not come, or have no guard, or other NICs have the names."""
