@@ -224,8 +224,9 @@ class Hotplug:
             with self._connection.recorded(journal, [task.step], ATTACHED):
                 if not self._attach_element(handle, iface, task, arrival):
                     return False
-            self._requests.discard(task.before)
             self._guard(handle, task.after, arrival)
+        # If this run is killed before, the keeper puts the guard on.
+        self._requests.discard(task.before)
         return True
 
     def _guard(self, handle: t.Any, nic: Nic, arrival: attached.Arrival) -> None:

@@ -113,3 +113,10 @@ def test_a_nic_that_the_keeper_has_attached_and_that_gets_no_guard_is_left_to_it
     with pytest.raises(MacvtapError, match=r"has no guard.*: no room"):
         host.attach()
     assert host.entry() is not None
+
+
+def test_a_nic_is_asked_for_until_its_guard_is_on(host: Host) -> None:
+    """So the keeper puts the guard on if the run is killed before that."""
+    host.attach()
+    assert host.events == ["attached", "guard on mvg111111111111, closed, asked"]
+    assert host.entry() is None
