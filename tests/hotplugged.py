@@ -82,6 +82,14 @@ def json_cmd(self, commands):
     return real(self, commands)
 nftables.Nftables.json_cmd = json_cmd
 """
+# No guard can be put on.
+UNOPENED = """
+import nftables
+real = nftables.Nftables.json_cmd
+def json_cmd(self, commands):
+    return (1, "", "Error: no room") if "'jump': {'target': 'guard_" in str(commands) else real(self, commands)
+nftables.Nftables.json_cmd = json_cmd
+"""
 # The running guest refuses the first slot, after its link was there and udev has put the guard on.
 SLOT = """
 import subprocess

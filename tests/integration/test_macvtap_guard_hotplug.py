@@ -12,7 +12,7 @@ import killed_steps
 import pytest
 from direct_iface import B, C, ok
 from flooded_lan import OWN, lan_of
-from hotplugged import AT_ONCE, CLOSE, OLD_KERNEL, SLOT, WRITE, Guest
+from hotplugged import AT_ONCE, CLOSE, OLD_KERNEL, SLOT, UNOPENED, WRITE, Guest
 from pending import settled
 from support import PYTHON, run_module, until
 
@@ -205,6 +205,16 @@ def test_what_a_guest_releases_late_is_closed_too(guest: Guest) -> None:
     assert until(lambda: "e1000e" in guest.hv.dump("web1", live=True))
     assert settled(guest.hv)
     assert NAMED.fullmatch(guest.target())
+    assert guest.links() == [guest.target()]
+    assert guest.arrived() == OWN
+    assert "closed" not in guest.table()
+
+
+def test_a_nic_that_a_run_puts_no_guard_on_gets_it_from_the_keeper(guest: Guest) -> None:
+    failed = guest.iface(patch=UNOPENED, on_error="keep")
+    assert "has no guard" in failed["msg"]
+    assert "no room" in failed["msg"]
+    assert settled(guest.hv)
     assert guest.links() == [guest.target()]
     assert guest.arrived() == OWN
     assert "closed" not in guest.table()

@@ -41,6 +41,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 _ASKED = ("process of unplug", "guest is busy")
 
 
+class _Refused(t.NamedTuple):
+    """A NIC that is attached and must not be used, because its guard is not on its link."""
+
+    nic: Nic
+    error: MacvtapError
+
+
 class Hotplug:
     """What can be done with a NIC of a running guest.
 
@@ -182,6 +189,16 @@ class Hotplug:
             return held
 
     def attach(self, task: Task, journal: Journal[Nic]) -> None:
+        refused = self._attach(task, journal)
+        if refused is None:
+            return
+        # The guest may keep the NIC, also if this run detaches it again.
+        with contextlib.suppress(MacvtapError):
+            self._requests.register_unguarded(refused.nic, refused.error.message)
+        raise refused.error
+
+    def _attach(self, task: Task, journal: Journal[Nic]) -> _Refused | None:
+        """Attach a NIC; return why it must not be used, if its guard cannot be put on."""
         nic = task.after
         path = task.path
         translated = self._connection.translate_errors(
@@ -191,7 +208,7 @@ class Hotplug:
             handle = self.same_instance(task.before)
             iface = nic.live
             if handle is None or iface is None:
-                return
+                return None
             receives_all = iface.get("allmulticast") == "yes"
             if element.same(iface, nic.stored):
                 # With the PCI address that libvirt assigned in the stored configuration, so that a restart does not
@@ -199,53 +216,44 @@ class Hotplug:
                 iface = next(
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
-            if self._connection.live(handle, nic.mac) is not None:
-                self._adopt(handle, iface, task)
-            elif not self._attach_missing(handle, iface, task, journal):
-                return
+            name = iface.get("target") or ""
+            with attached.Arrival(iface.mac, "" if fields.is_generated("target", name) else name) as arrival:
+                if self._connection.live(handle, nic.mac) is not None:
+                    # The keeper was quicker, and may have been killed before it put the guard on, or have failed.
+                    arrival.adopt(self._guardable(handle, nic.mac)[1])
+                else:
+                    with self._connection.recorded(journal, [task.step], ATTACHED):
+                        if not self._attach_element(handle, iface, task, arrival):
+                            return None
+                refused = self._guard(handle, task, arrival)
+            if refused is not None:
+                return refused
+            # If this run is killed before, the keeper puts the guard on.
+            self._requests.discard(task.before)
             live = self._connection.live(handle, nic.mac) if receives_all else None
         if live is not None:
             hostlinks.change(live, {"allmulticast": "yes"}, path)
+        return None
 
-    def _adopt(self, handle: t.Any, iface: Iface, task: Task) -> None:
-        """Put its guard on a NIC that the keeper was quicker to attach: it may have been killed before that, or failed.
-
-        :raises MacvtapError: it is not there. The keeper goes on trying.
-        """
-        with attached.Arrival(iface.mac, "") as arrival:
-            arrival.adopt(self._link(handle, iface.mac))
-            self._guard(handle, task.after, arrival)
-        self._requests.discard(task.before)
-
-    def _attach_missing(self, handle: t.Any, iface: Iface, task: Task, journal: Journal[Nic]) -> bool:
-        """Attach a NIC, and put its guard on. Return False if the guest ended, was saved or restarted meanwhile."""
-        name = iface.get("target") or ""
-        with attached.Arrival(iface.mac, "" if fields.is_generated("target", name) else name) as arrival:
-            with self._connection.recorded(journal, [task.step], ATTACHED):
-                if not self._attach_element(handle, iface, task, arrival):
-                    return False
-            self._guard(handle, task.after, arrival)
-        # If this run is killed before, the keeper puts the guard on.
-        self._requests.discard(task.before)
-        return True
-
-    def _guard(self, handle: t.Any, nic: Nic, arrival: attached.Arrival) -> None:
+    def _guard(self, handle: t.Any, task: Task, arrival: attached.Arrival) -> _Refused | None:
         """Put the guard on the link of a NIC that was just attached.
 
-        :raises MacvtapError: it is not there, and the guest may not send without it.
+        Return why it is not there, if the guest may not send without it.
         """
-        link = self._link(handle, nic.mac)
-        if link:
-            failures = arrival.put_on(link)
-            self.warnings.extend(failures.warnings)
-            if link in failures.refused:
-                raise failures.refused[link]
+        live, link = self._guardable(handle, task.after.mac)
+        if live is None:
+            return None
+        failures = arrival.put_on(link)
+        self.warnings.extend(failures.warnings)
+        error = failures.refused.get(link)
+        return None if error is None else _Refused(replace(task.before, live=live), error)
 
-    def _link(self, handle: t.Any, mac: str) -> str:
-        """Return the link of a NIC of a running guest, "" if it has none that may have a guard."""
+    def _guardable(self, handle: t.Any, mac: str) -> tuple[Iface | None, str]:
+        """Return a NIC of a running guest and its link; None if it has no link that may have a guard."""
         live = self._connection.live(handle, mac) if self._connection.local else None
         # A rollback may have attached one of another type.
-        return (live.get("target") or "") if live is not None and live.type == "direct" else ""
+        link = (live.get("target") or "") if live is not None and live.type == "direct" else ""
+        return (live, link) if link else (None, "")
 
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task, arrival: attached.Arrival) -> bool:
         """Attach a NIC. Return False if the guest ended, was saved or restarted meanwhile."""

@@ -108,11 +108,16 @@ def test_a_nic_that_the_keeper_has_attached_gets_its_guard_before_the_request_is
     assert host.entry() is None
 
 
-def test_a_nic_that_the_keeper_has_attached_and_that_gets_no_guard_is_left_to_it(host: Host) -> None:
-    host.live, host.refuses = ATTACHED, True
+@pytest.mark.parametrize("keeper_was_quicker", [True, False])
+@pytest.mark.parametrize("replugs", [True, False])
+def test_a_nic_that_gets_no_guard_is_left_to_the_keeper(host: Host, keeper_was_quicker: bool, replugs: bool) -> None:
+    host.live, host.refuses = (ATTACHED if keeper_was_quicker else None), True
+    if not replugs:
+        host.requests.discard(BEFORE)
     with pytest.raises(MacvtapError, match=r"has no guard.*: no room"):
         host.attach()
-    assert host.entry() is not None
+    assert (host.entry()["asked"], host.entry()["unguarded"]) == (False, True)
+    assert "no room" in host.entry()["error"]
 
 
 def test_a_nic_is_asked_for_until_its_guard_is_on(host: Host) -> None:
