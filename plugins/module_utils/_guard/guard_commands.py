@@ -128,8 +128,11 @@ def remove_link(link: str) -> list[Object]:
 def remove_rules(link: str, rules: t.Sequence[Object]) -> list[Object]:
     """Return the commands that take away the chain on a link if it still has the rules that were listed, and no others.
 
-    Whoever puts a guard on, or closes the name, replaces these rules, and the kernel then refuses the commands.
+    Whoever puts a guard on, or closes the name, replaces these rules, and the kernel then refuses the commands. Without
+    any there are none: what deletes a chain deletes all the rules that it has by then.
     """
+    if not rules:
+        return []
     name = chain_of(link)
     listed = [{"delete": {"rule": {**OF_TABLE, "chain": name, "handle": rule["handle"]}}} for rule in rules]
     return [*listed, {"delete": {"chain": {**OF_TABLE, "name": name}}}]
