@@ -771,7 +771,10 @@ pending:
           V(held). It is of one that is V(unguarded).
       type: bool
     error:
-      description: Why a released NIC is not attached again yet, or has no guard yet. The keeper keeps trying.
+      description:
+        - Why a released NIC is not attached again yet, or why a NIC has no guard yet. The keeper keeps trying.
+        - Of a NIC without its guard, it also says until when nothing gets out that the guest sends. Without a time,
+          the guest may send anything.
       type: str
     since:
       description: Time of the first request.

@@ -347,7 +347,10 @@ pending:
       type: bool
       returned: always
     error:
-      description: Why a released NIC is not attached again yet, or has no guard yet. The keeper keeps trying.
+      description:
+        - Why a released NIC is not attached again yet, or why a NIC has no guard yet. The keeper keeps trying.
+        - Of a NIC without its guard, it also says until when nothing gets out that the guest sends. Without a time,
+          the guest may send anything.
       type: str
       returned: always
     since:

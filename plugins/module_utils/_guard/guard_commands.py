@@ -8,6 +8,7 @@ It is installed on the host beside the program of loader.py, so it imports the s
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ OF_TABLE = {"family": FAMILY, "table": TABLE}
 # How long a link stays closed that nobody opens: those who should are killed, or fail. Its guest may not be silent for
 # ever. It is more than libvirt takes to attach a NIC.
 CLOSED_SECONDS = 60
+ANYTHING = "the guest may send anything"
 # In the comment of a rule, in place of the index of a link that has one; and before the time.
 _ANY, _CLOSED = "-", "closed"
 # How the names begin that libvirt generates itself. It drops such names, whoever has given them.
@@ -152,6 +154,14 @@ def is_closed(rules: t.Sequence[Object]) -> bool:
     """Whether the rules of the chain on a link are those of :func:`close_link`."""
     found = _only(rules)
     return found is not None and found.closed is not None
+
+
+def lets_out(rules: t.Sequence[Object], now: float) -> str:
+    """Return in words what a link lets out whose guard is not on it, but on which the chain has these rules."""
+    found = _only(rules)
+    if found is None or found.closed is None or found.closed <= now:
+        return ANYTHING
+    return f"nothing that the guest sends gets out before {time.strftime('%H:%M:%S', time.gmtime(found.closed))} UTC"
 
 
 def is_orphan(one: OfLink, now: float) -> bool:

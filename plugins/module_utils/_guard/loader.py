@@ -22,6 +22,7 @@ import importlib
 import json
 import os
 import sys
+import time
 import typing as t
 
 if t.TYPE_CHECKING or __package__:
@@ -214,6 +215,14 @@ def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> l
     return []
 
 
+def lets_out(link: str) -> str:
+    """Return in words what a link lets out whose guard cannot be put on it."""
+    # What has no guard may not be known for the same reason.
+    with contextlib.suppress(Exception):
+        return nft.lets_out(guard_table.GuardTable().chain_on(link), time.time())
+    return nft.ANYTHING
+
+
 def _desired(words: t.Sequence[str]) -> list[tuple[str, str]] | None:
     """Return the NICs that a command is about, link and MAC address; None for all."""
     operation, *arguments = words
@@ -254,7 +263,8 @@ def main(words: t.Sequence[str]) -> int:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         # Guests that have no guard must start.
         why = f"cannot read {STORE}: {exc}" if isinstance(exc, OSError) else _DAMAGED.format(exc)
-        sys.stderr.write(f"linuxvirt.macvtap: {why}\n")
+        what = f"{lets_out(desired[0][0])}: " if desired and words[0] == "open" else ""
+        sys.stderr.write(f"linuxvirt.macvtap: {what}{why}\n")
         return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
     unguarded = [link for link, mac in desired or () if mac not in guards]
@@ -270,7 +280,8 @@ def main(words: t.Sequence[str]) -> int:
         sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         why = _DAMAGED.format(f"{exc} is missing") if isinstance(exc, KeyError) else str(exc)
-        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(dict.fromkeys(macs))}: {why}\n")
+        what = f", and {lets_out(desired[0][0])}" if desired and words[0] == "open" else ""
+        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(dict.fromkeys(macs))}{what}: {why}\n")
         return int(any(guards[mac].get("required", True) for mac in macs))
     return 0
 

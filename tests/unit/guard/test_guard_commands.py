@@ -80,3 +80,17 @@ def test_what_an_earlier_version_has_closed_is_known() -> None:
 )
 def test_whose_link_it_is_follows_from_the_chain(commands: t.Sequence[nft.Object], mac: str) -> None:
     assert nft.bound(listed(commands), 7) == mac
+
+
+@pytest.mark.parametrize(
+    ("commands", "text"),
+    [
+        (nft.close_link(NAME, A, 1e9), "nothing that the guest sends gets out before 01:47:40 UTC"),
+        # Its time is over.
+        (nft.close_link(NAME, A, 1e9 - nft.CLOSED_SECONDS), "the guest may send anything"),
+        # The kernel cannot close it.
+        ([], "the guest may send anything"),
+    ],
+)
+def test_what_a_link_without_its_guard_lets_out_is_said(commands: t.Sequence[nft.Object], text: str) -> None:
+    assert nft.lets_out(listed(commands), 1e9) == text
