@@ -67,6 +67,14 @@ def name_from(random: bytes) -> str:
     return _PREFIX + random.hex()
 
 
+def name_for(mac: str) -> str:
+    """Return a name as :func:`name_from`, for the program of the former version alone, which asks for one of a NIC.
+
+    The program is replaced after this file, and a keeper may run it meanwhile. To be removed with the next version.
+    """
+    return name_from(bytes.fromhex(mac.replace(":", "")))
+
+
 def is_named_for_nic(link: str) -> bool:
     """Whether a name is one of :func:`name_from`."""
     return re.fullmatch(_PREFIX + "[0-9a-f]{12}", link) is not None
