@@ -82,6 +82,26 @@ def json_cmd(self, commands):
     return real(self, commands)
 nftables.Nftables.json_cmd = json_cmd
 """
+# No guard can be put on.
+UNOPENED = """
+import nftables
+real = nftables.Nftables.json_cmd
+def json_cmd(self, commands):
+    return (1, "", "Error: no room") if "'jump': {'target': 'guard_" in str(commands) else real(self, commands)
+nftables.Nftables.json_cmd = json_cmd
+"""
+# MAC LINK TEXT: the keeper's command fails, and says so.
+FAILED_OPEN = (
+    UNOPENED
+    + """
+import contextlib, io, sys
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+mac, link, text = sys.argv[1:]
+with contextlib.redirect_stderr(io.StringIO()) as errors:
+    assert loader.main(["open", mac, link]) == 1
+assert text in errors.getvalue() and "no room" in errors.getvalue(), errors.getvalue()
+"""
+)
 # The running guest refuses the first slot, after its link was there and udev has put the guard on.
 SLOT = """
 import subprocess

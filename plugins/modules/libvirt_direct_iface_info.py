@@ -337,11 +337,20 @@ pending:
       description:
         - V(held) if the guest still has it. V(saved) if the guest was saved, and may release it when it is restored.
           V(released) if the guest has released it, and it could not be attached again yet. V(unguarded) if it is
-          attached again, and its guard could not be put on its link yet.
+          attached, and its guard could not be put on its link yet.
       type: str
       returned: always
+    unguarded:
+      description:
+        - Whether the guest runs with it, and its guard could not be put on its link yet. So it may be of one that is
+          V(held). It is of one that is V(unguarded).
+      type: bool
+      returned: always
     error:
-      description: Why a released NIC is not attached again yet, or has no guard yet. The keeper keeps trying.
+      description:
+        - Why a released NIC is not attached again yet, or why a NIC has no guard yet. The keeper keeps trying.
+        - Of a NIC without its guard, it also says until when nothing gets out that the guest sends. Without a time,
+          the guest may send anything.
       type: str
       returned: always
     since:

@@ -12,7 +12,7 @@ import killed_steps
 import pytest
 from direct_iface import B, C, ok
 from flooded_lan import OWN, lan_of
-from hotplugged import AT_ONCE, CLOSE, OLD_KERNEL, SLOT, WRITE, Guest
+from hotplugged import AT_ONCE, CLOSE, FAILED_OPEN, OLD_KERNEL, SLOT, UNOPENED, WRITE, Guest
 from pending import settled
 from support import PYTHON, run_module, until
 
@@ -90,6 +90,19 @@ def test_a_nic_whose_link_cannot_be_closed_has_its_guard_right_after(guest: Gues
     # As docs/guard.md says.
     guest.lan.until({"own", "mac", "arp", "router"})
     assert guest.arrived() == OWN
+
+
+def test_a_nic_without_a_guard_is_not_said_to_be_closed_if_it_is_not(guest: Guest) -> None:
+    failed = guest.iface(patch=UNOPENED + OLD_KERNEL.replace("real", "other"), on_error="keep")
+    assert "the guest may send anything: " in failed["msg"]
+    assert "gets out before" not in failed["msg"]
+    assert settled(guest.hv)
+    # As the keeper does, of one that was closed, and whose minute is over.
+    for seconds, text in (("0", "gets out before"), ("-61", "the guest may send anything")):
+        guest.ours(CLOSE, guest.target(), B, seconds)
+        guest.ours(FAILED_OPEN, B, guest.target(), text)
+    guest.guard()
+    assert "closed" not in guest.table()
 
 
 def test_a_nic_that_is_not_attached_leaves_nothing_closed(guest: Guest) -> None:
@@ -205,6 +218,16 @@ def test_what_a_guest_releases_late_is_closed_too(guest: Guest) -> None:
     assert until(lambda: "e1000e" in guest.hv.dump("web1", live=True))
     assert settled(guest.hv)
     assert NAMED.fullmatch(guest.target())
+    assert guest.links() == [guest.target()]
+    assert guest.arrived() == OWN
+    assert "closed" not in guest.table()
+
+
+def test_a_nic_that_a_run_puts_no_guard_on_gets_it_from_the_keeper(guest: Guest) -> None:
+    failed = guest.iface(patch=UNOPENED, on_error="keep")
+    assert "has no guard" in failed["msg"]
+    assert re.search("gets out before [0-9:]{8} UTC: .*no room", failed["msg"])
+    assert settled(guest.hv)
     assert guest.links() == [guest.target()]
     assert guest.arrived() == OWN
     assert "closed" not in guest.table()

@@ -92,11 +92,12 @@ class Host:
     def install(self, *, closes: bool = True) -> None:
         self.program.write_text(PROGRAM.format(log=str(self.log), closes=closes, failing=str(self.failing)))
 
-    def look(self, domain: Domain) -> None:
+    def look(self, domain: Domain, **more: t.Any) -> None:
         directory = str(self.path / "state")
         pathlib.Path(directory).mkdir(exist_ok=True)
         # The index of its former link.
         nic = {"returns": True, "element": ELEMENT, "ifindex": 999, "allmulticast": False, "guard": str(self.program)}
+        nic.update(more)
         state = {"uuid": UUID, "instance": "7", "local": True, "boot": guest.boot_id(), "nics": {MAC: nic}}
         records.save(directory, UUID, state)
         self.look_again(domain)
@@ -217,3 +218,33 @@ def test_a_nic_that_is_removed_before_it_has_its_guard_does_not_come_back(host: 
     domain.live = ""
     host.look_again(domain)
     assert (host.record(), domain.attached) == (None, ["mvg0"])
+
+
+def held(index: int) -> dict[str, t.Any]:
+    """Return what is written down of a NIC without its guard that the guest was asked to release."""
+    return {"asked": True, "unguarded": True, "error": "no room", "ifindex": index}
+
+
+def test_a_nic_gets_its_guard_while_the_guest_is_asked_to_release_it(host: Host) -> None:
+    host.install()
+    host.failing.touch()
+    domain = Domain(ELEMENT, refuses=False)
+    domain.live = ELEMENT.replace("<source", "<target dev='lo'/><source")
+    # It is the one that was asked for.
+    host.look(domain, **held(1))
+    assert (host.record()["unguarded"], host.record()["error"]) == (True, "no room")
+    host.failing.unlink()
+    host.look_again(domain)
+    # It is still asked for.
+    assert host.words() == [f"open {MAC} lo"] * 2
+    assert host.record()["asked"]
+    assert not {"unguarded", "error"} & {*host.record()}
+    host.look_again(domain)
+    assert host.words() == [f"open {MAC} lo"] * 2
+
+
+def test_a_nic_without_its_guard_comes_back_when_the_guest_releases_it(host: Host) -> None:
+    host.install()
+    domain = Domain(ELEMENT, refuses=False)
+    host.look(domain, **held(1))
+    assert (domain.attached, host.record()) == (["mvg0"], None)

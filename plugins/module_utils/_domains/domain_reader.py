@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connect
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader
 
 _Ifaces = t.Tuple[Iface, ...]
@@ -185,5 +186,5 @@ def _pending(requested: t.Mapping[str, t.Any] | None, instance: str, live: _Ifac
     """Return the MAC addresses of ``live`` that this instance of the guest was asked to release."""
     if not requested or requested["instance"] != instance:
         return frozenset()
-    asked = {mac for mac, nic in requested["nics"].items() if not nic.get("unguarded")}
+    asked = {mac for mac, nic in requested["nics"].items() if records.is_asked(nic)}
     return frozenset(asked & {iface.mac for iface in live})

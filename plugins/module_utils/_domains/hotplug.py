@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    alternatives,
     element,
     fields,
     hostlinks,
@@ -40,12 +41,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 _ASKED = ("process of unplug", "guest is busy")
 
 
-class _Attempt(t.NamedTuple):
-    """A NIC to attach, and the warning if that succeeds. Without its ``address`` libvirt chooses the slot."""
+class _Refused(t.NamedTuple):
+    """A NIC that is attached and must not be used, because its guard is not on its link."""
 
-    iface: Iface
-    warning: str = ""
-    address: bool = True
+    nic: Nic
+    error: MacvtapError
 
 
 class Hotplug:
@@ -189,6 +189,16 @@ class Hotplug:
             return held
 
     def attach(self, task: Task, journal: Journal[Nic]) -> None:
+        refused = self._attach(task, journal)
+        if refused is None:
+            return
+        # The guest may keep the NIC, also if this run detaches it again.
+        with contextlib.suppress(MacvtapError):
+            self._requests.register_unguarded(refused.nic, refused.error.message)
+        raise refused.error
+
+    def _attach(self, task: Task, journal: Journal[Nic]) -> _Refused | None:
+        """Attach a NIC; return why it must not be used, if its guard cannot be put on."""
         nic = task.after
         path = task.path
         translated = self._connection.translate_errors(
@@ -198,7 +208,7 @@ class Hotplug:
             handle = self.same_instance(task.before)
             iface = nic.live
             if handle is None or iface is None:
-                return
+                return None
             receives_all = iface.get("allmulticast") == "yes"
             if element.same(iface, nic.stored):
                 # With the PCI address that libvirt assigned in the stored configuration, so that a restart does not
@@ -206,46 +216,51 @@ class Hotplug:
                 iface = next(
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
-            if self._connection.live(handle, nic.mac) is not None:
-                # The keeper was quicker.
-                self._requests.discard(task.before)
-            elif not self._attach_missing(handle, iface, task, journal):
-                return
+            name = iface.get("target") or ""
+            with attached.Arrival(iface.mac, "" if fields.is_generated("target", name) else name) as arrival:
+                if self._connection.live(handle, nic.mac) is not None:
+                    # The keeper was quicker, and may have been killed before it put the guard on, or have failed.
+                    arrival.adopt(self._guardable(handle, nic.mac)[1])
+                else:
+                    with self._connection.recorded(journal, [task.step], ATTACHED):
+                        if not self._attach_element(handle, iface, task, arrival):
+                            return None
+                refused = self._guard(handle, task, arrival)
+            if refused is not None:
+                return refused
+            # If this run is killed before, the keeper puts the guard on.
+            self._requests.discard(task.before)
             live = self._connection.live(handle, nic.mac) if receives_all else None
         if live is not None:
             hostlinks.change(live, {"allmulticast": "yes"}, path)
+        return None
 
-    def _attach_missing(self, handle: t.Any, iface: Iface, task: Task, journal: Journal[Nic]) -> bool:
-        """Attach a NIC, and put its guard on. Return False if the guest ended, was saved or restarted meanwhile."""
-        name = iface.get("target") or ""
-        with attached.Arrival(iface.mac, "" if fields.is_generated("target", name) else name) as arrival:
-            with self._connection.recorded(journal, [task.step], ATTACHED):
-                if not self._attach_element(handle, iface, task, arrival):
-                    return False
-            self._requests.discard(task.before)
-            self._guard(handle, task.after, arrival)
-        return True
-
-    def _guard(self, handle: t.Any, nic: Nic, arrival: attached.Arrival) -> None:
+    def _guard(self, handle: t.Any, task: Task, arrival: attached.Arrival) -> _Refused | None:
         """Put the guard on the link of a NIC that was just attached.
 
-        :raises MacvtapError: it is not there, and the guest may not send without it.
+        Return why it is not there, if the guest may not send without it.
         """
-        live = self._connection.live(handle, nic.mac) if self._connection.local else None
+        live, link = self._guardable(handle, task.after.mac)
+        if live is None:
+            return None
+        failures = arrival.put_on(link)
+        self.warnings.extend(failures.warnings)
+        error = failures.refused.get(link)
+        return None if error is None else _Refused(replace(task.before, live=live), error)
+
+    def _guardable(self, handle: t.Any, mac: str) -> tuple[Iface | None, str]:
+        """Return a NIC of a running guest and its link; None if it has no link that may have a guard."""
+        live = self._connection.live(handle, mac) if self._connection.local else None
         # A rollback may have attached one of another type.
-        link = live.get("target") if live is not None and live.type == "direct" else None
-        if link:
-            failures = arrival.put_on(link)
-            self.warnings.extend(failures.warnings)
-            if link in failures.refused:
-                raise failures.refused[link]
+        link = (live.get("target") or "") if live is not None and live.type == "direct" else ""
+        return (live, link) if link else (None, "")
 
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task, arrival: attached.Arrival) -> bool:
         """Attach a NIC. Return False if the guest ended, was saved or restarted meanwhile."""
         nic = task.after
         local = self._connection.local
 
-        def attach(attempt: _Attempt) -> None:
+        def attach(attempt: alternatives.Attempt) -> None:
             # The network may have become one on a bridge.
             closes = local and links.may_be_macvtap(element.render(attempt.iface), handle)
             target = arrival.close() if closes else ""
@@ -254,44 +269,15 @@ class Hotplug:
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:
-            attach(_Attempt(iface))
+            attach(alternatives.Attempt(iface))
         except self._connection.libvirt.libvirtError as exc:
             if self.same_instance(task.before) is None:
                 # Its next start gets the stored configuration. If it was saved, the keeper continues.
                 return False
-            others = self._alternatives(iface, exc)
+            others = alternatives.after(self._connection, iface, exc)
             if not others:
                 raise
             if self._connection.live(handle, nic.mac) is not None:
                 return True
-            self.warnings.append(f"{nic.domain} {nic.mac}: {self._attach_another(attach, others)}")
+            self.warnings.append(f"{nic.domain} {nic.mac}: {alternatives.take(self._connection, attach, others)}")
         return True
-
-    def _alternatives(self, iface: Iface, exc: t.Any) -> list[_Attempt]:
-        """Return what else to try when attaching failed."""
-        found = []
-        if iface.get("pci_address") is not None and self._connection.may_be_the_slot(exc):
-            # The running guest uses that slot, or lacks the controller that the stored configuration has now.
-            message = (
-                f"the running guest did not accept it in its stored slot ({message_of(exc)}). It is in another slot "
-                "until the domain is stopped and started, when the guest may name it differently"
-            )
-            found.append(_Attempt(iface, message, address=False))
-        unknown = exc.get_error_code() == self._connection.libvirt.VIR_ERR_OPERATION_TIMEOUT
-        if networks.any_of([iface]) and iface.get("source") is not None and not unknown:
-            # A running guest had it. Without its network it is better off than without its NIC.
-            message = (
-                f"libvirt did not attach it to its network again ({message_of(exc)}). It is on {iface.get('source')} "
-                "without the network until the domain is stopped and started"
-            )
-            found.append(_Attempt(networks.off(iface), message))
-        return found
-
-    def _attach_another(self, attach: t.Callable[[_Attempt], None], others: t.Sequence[_Attempt]) -> str:
-        """Attach the first of ``others`` that libvirt accepts, and return its warning."""
-        for one in others[:-1]:
-            with contextlib.suppress(self._connection.libvirt.libvirtError):
-                attach(one)
-                return one.warning
-        attach(others[-1])
-        return others[-1].warning

@@ -50,7 +50,7 @@ def keeper_warnings(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) 
     return [
         pending_warning(one, host, outlives_boot=True)
         for one in outstanding
-        if one["state"] == UNGUARDED or (one["returns"] and (one["error"] or one["pid"] is None))
+        if one["unguarded"] or (one["returns"] and (one["error"] or one["pid"] is None))
     ]
 
 
@@ -77,7 +77,7 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
     persistent = host.domains[one["domain"]].persistent
     if one["state"] == UNGUARDED:
         by = "The keeper does not run" if one["pid"] is None else f"Process {one['pid']} tries again until it is"
-        return f"{name}: this NIC is attached again, and its guard is not on its link yet: {one['error']}. {by}"
+        return f"{name}: this NIC is attached, and its guard is not on its link yet: {one['error']}. {by}"
     if one["pid"] is None:
         by = (
             "The process that would attach it again (the keeper) does not run: the next run of libvirt_direct_iface "
@@ -102,6 +102,7 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
         return (
             f"{name}: the guest was asked to release this NIC and still holds it. It may release it at any time, at "
             f"the latest at its next reset. {by}"
+            + (f". Its guard is not on its link yet: {one['error']}" if one["unguarded"] else "")
         )
     return (
         f"{name}: the guest was saved after it was asked to release this NIC. Once restored it may release it at any "

@@ -51,8 +51,8 @@ class Requests(pending.Requests):
             for domain, pause in found
         ]
 
-    def _write(self, nic: Nic, returned: Iface | None) -> None:
-        super()._write(replace(nic, instance=self._actual(nic.instance)), returned)
+    def _write(self, nic: Nic, returned: Iface | None, *, error: str = "") -> None:
+        super()._write(replace(nic, instance=self._actual(nic.instance)), returned, error=error)
 
     def _actual(self, instance: str) -> str:
         return next((now for now, was in reversed(list(self.continued.items())) if was == instance), instance)

@@ -10,8 +10,8 @@ import os
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, model, networks, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, networks, outstanding
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import install
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, launch, links, records
@@ -71,33 +71,11 @@ class Requests:
         return {uuid: state for uuid, state in found.items() if state is not None}
 
     def listed(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` with an outstanding request, of any run.
-
-        ``returns`` is the NIC that the keeper then attaches, None if none. ``error`` is why it is not attached yet.
+        """Return the NICs of ``host`` with an outstanding request, of any run, as outstanding.py has them.
 
         :raises MacvtapError: they cannot be read.
         """
-        states = self.outstanding()
-        pid = self.keeper()
-        return [
-            {
-                "domain": domain.name,
-                "mac": mac,
-                "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
-                "state": state,
-                "error": nic.get("error") if state in (model.RELEASED, model.UNGUARDED) else None,
-                "since": nic["since"],
-                "pid": pid,
-                "returns": returns,
-            }
-            for domain in host.domains.values()
-            for mac, nic in sorted(states.get(domain.uuid, {"nics": {}})["nics"].items())
-            if (state := _state(domain, mac, states[domain.uuid]))
-            and (
-                (returns := None if state == model.UNGUARDED else _returning(domain, mac, nic))
-                or state != model.RELEASED
-            )
-        ]
+        return outstanding.listed(self.outstanding(), host, self.keeper())
 
     def register(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
         """Record requests for these NICs, each with the NIC to attach afterwards (None: none).
@@ -111,18 +89,36 @@ class Requests:
         for nic, _returned in asked:
             self._was.pop((nic.uuid, nic.mac), None)
         try:
-            self._prepare()
-            with self._access(), records.locked(self._directory, "all"):
-                # A running keeper has to understand the records.
-                command = self._install()
+            with self._recording() as start:
                 for nic, returned in asked:
                     self._write(nic, returned)
-                if any(returned is not None for _nic, returned in asked) and not self.keeper():
-                    self._start(command)
+                if any(returned is not None for _nic, returned in asked):
+                    start()
         except MacvtapError:
             for nic, _returned in asked:
                 self.withdraw(nic)
             raise
+
+    def register_unguarded(self, nic: Nic, error: str) -> None:
+        """Have the keeper put the guard on a NIC that this run has attached, which fails now because of ``error``.
+
+        :raises MacvtapError: that cannot be recorded, or the keeper does not start.
+        """
+        with self._recording() as start:
+            self._write(nic, None, error=error)
+            start()
+
+    @contextlib.contextmanager
+    def _recording(self) -> t.Iterator[t.Callable[[], None]]:
+        """Hold the lock of the list of files; the value starts a keeper if none runs.
+
+        :raises MacvtapError: the directory cannot be prepared, or what is written there fails.
+        """
+        self._prepare()
+        with self._access(), records.locked(self._directory, "all"):
+            # A running keeper has to understand the records.
+            command = self._install()
+            yield lambda: None if self.keeper() else self._start(command)
 
     def catch_up(self, libvirt: t.Any, connection: t.Any, uuid: str) -> None:
         """Look at a domain as the keeper does, so that the requests of a guest restored just now are known."""
@@ -239,7 +235,8 @@ class Requests:
         if state.st_uid != os.geteuid() or state.st_mode & 0o077:
             raise MacvtapError(f"{self._directory} does not belong to this user alone (mode 0700). Move it away")
 
-    def _write(self, nic: Nic, returned: Iface | None) -> None:
+    def _write(self, nic: Nic, returned: Iface | None, *, error: str = "") -> None:
+        """Write a request to release a NIC; with an ``error`` there is none, and the NIC has no guard because of it."""
         if (live := nic.live) is None:
             return
         with records.locked(self._directory, nic.uuid):
@@ -255,8 +252,13 @@ class Requests:
                     "nics": {},
                 }
             previous = state["nics"].get(nic.mac)
-            self._was[nic.uuid, nic.mac] = previous
+            if not error:
+                self._was[nic.uuid, nic.mac] = previous
+            # Asked for or not, it has no guard.
+            former = previous["error"] if previous and previous.get("unguarded") else ""
             state["nics"][nic.mac] = {
+                "asked": not error,
+                **({"unguarded": True, "error": error or former} if error or former else {}),
                 "since": previous["since"] if previous else now(),
                 "returns": returned is not None,
                 "element": element.for_hotplug(live),
@@ -270,29 +272,3 @@ class Requests:
                 "guard": install.PROGRAM if self._local else None,
             }
             records.save(self._directory, nic.uuid, state)
-
-
-def _state(domain: Domain, mac: str, asked: records.State) -> str:
-    """Return the state of a request ``asked`` of ``domain``, "" where it was for another instance."""
-    held = any(iface.mac == mac for iface in (domain.live if domain.running else domain.saved or ()))
-    if asked["nics"].get(mac, {}).get("unguarded"):
-        return model.UNGUARDED if domain.running and asked["instance"] == domain.instance and held else ""
-    if not domain.running:
-        if domain.saved and not held:
-            # The guest had released the NIC before it was saved.
-            return model.RELEASED
-        # An image of libvirt's that is gone was discarded, and one in a file of the user's is not known.
-        elsewhere = asked.get("saved") and not asked.get("managed")
-        return model.SAVED if domain.saved is not None or elsewhere else ""
-    if asked["instance"] != domain.instance:
-        return ""
-    return model.HELD if held else model.RELEASED
-
-
-def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
-    ifaces: t.Sequence[Iface] = domain.stored if domain.persistent else ()
-    stored = next((iface for iface in ifaces if iface.mac == mac), None)
-    if stored is None and nic["returns"]:
-        ifaces = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
-        return next((iface for iface in ifaces if iface.mac == mac), None)
-    return stored

@@ -8,11 +8,10 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, loader
 
 Nic = t.Tuple[str, str]
 _WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
-_ANYTHING, _NOTHING = "the guest may send anything", "nothing that the guest sends gets out for a minute at most"
 
 
 class Failures(t.NamedTuple):
@@ -50,7 +49,7 @@ def _failures(
 ) -> Failures:
     """Return the failures of ``nics``; without ``guards``, which could not be read, each guard is required."""
     required = {mac for _link, mac in nics if guards is None or guards[mac].get("required", True)}
-    whats = {link: _NOTHING if link in closed else _ANYTHING for link, _mac in nics}
+    whats = {link: loader.lets_out(link) if link in closed else guard_commands.ANYTHING for link, _mac in nics}
     texts = {link: (mac, _WHY.format(link=link, mac=mac, what=whats[link], exc=exc)) for link, mac in nics}
     return Failures(
         {
@@ -95,6 +94,14 @@ class Arrival:
             elif self._name and guards:
                 loader.Loader(guards).free([self._name])
         return self._link
+
+    def adopt(self, link: str) -> None:
+        """Go on with the link of a NIC that another process has attached, and may have left closed."""
+        # As above. Then it counts as not closed.
+        with contextlib.suppress(Exception):
+            guards = loader.stored()
+            if link and self._mac in guards and loader.Loader(guards).is_closed(link):
+                self._link = link
 
     def put_on(self, link: str) -> Failures:
         """Put the guard of the NIC on the link that it has got. If it cannot be put on, the link stays closed."""

@@ -8,6 +8,7 @@ It is installed on the host beside the program of loader.py, so it imports the s
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ OF_TABLE = {"family": FAMILY, "table": TABLE}
 # How long a link stays closed that nobody opens: those who should are killed, or fail. Its guest may not be silent for
 # ever. It is more than libvirt takes to attach a NIC.
 CLOSED_SECONDS = 60
+ANYTHING = "the guest may send anything"
 # In the comment of a rule, in place of the index of a link that has one; and before the time.
 _ANY, _CLOSED = "-", "closed"
 # How the names begin that libvirt generates itself. It drops such names, whoever has given them.
@@ -63,6 +65,14 @@ def name_from(random: bytes) -> str:
     other VLANs may have too.
     """
     return _PREFIX + random.hex()
+
+
+def name_for(mac: str) -> str:
+    """Return a name as :func:`name_from`, for the program of the former version alone, which asks for one of a NIC.
+
+    The program is replaced after this file, and a keeper may run it meanwhile. To be removed with the next version.
+    """
+    return name_from(bytes.fromhex(mac.replace(":", "")))
 
 
 def is_named_for_nic(link: str) -> bool:
@@ -128,8 +138,11 @@ def remove_link(link: str) -> list[Object]:
 def remove_rules(link: str, rules: t.Sequence[Object]) -> list[Object]:
     """Return the commands that take away the chain on a link if it still has the rules that were listed, and no others.
 
-    Whoever puts a guard on, or closes the name, replaces these rules, and the kernel then refuses the commands.
+    Whoever puts a guard on, or closes the name, replaces these rules, and the kernel then refuses the commands. Without
+    any there are none: what deletes a chain deletes all the rules that it has by then.
     """
+    if not rules:
+        return []
     name = chain_of(link)
     listed = [{"delete": {"rule": {**OF_TABLE, "chain": name, "handle": rule["handle"]}}} for rule in rules]
     return [*listed, {"delete": {"chain": {**OF_TABLE, "name": name}}}]
@@ -149,6 +162,14 @@ def is_closed(rules: t.Sequence[Object]) -> bool:
     """Whether the rules of the chain on a link are those of :func:`close_link`."""
     found = _only(rules)
     return found is not None and found.closed is not None
+
+
+def lets_out(rules: t.Sequence[Object], now: float) -> str:
+    """Return in words what a link lets out whose guard is not on it, but on which the chain has these rules."""
+    found = _only(rules)
+    if found is None or found.closed is None or found.closed <= now:
+        return ANYTHING
+    return f"nothing that the guest sends gets out before {time.strftime('%H:%M:%S', time.gmtime(found.closed))} UTC"
 
 
 def is_orphan(one: OfLink, now: float) -> bool:

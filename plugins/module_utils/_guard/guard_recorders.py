@@ -16,6 +16,8 @@ import typing as t
 DROPPED, COUNTED = "dropped_", "counted_"
 # For how long the kernel knows when a link has last sent a forbidden frame of a kind, and of how many links.
 SECONDS, SIZE = 30 * 86400, 65535
+# In the library's error if the kernel does not have what is to be listed.
+_MISSING = "No such file or directory"
 Object = t.Dict[str, t.Any]
 _Result = t.TypeVar("_Result")
 
@@ -66,6 +68,11 @@ def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Resu
 
 
 def listed(library: t.Any, what: Object) -> list[Object]:
-    """Return what the library lists of ``what``, [] if the kernel does not have it."""
-    code, output, _error = library.json_cmd({"nftables": [{"list": what}]})
+    """Return what the library lists of ``what``, [] if the kernel does not have it.
+
+    :raises RuntimeError: it cannot be listed, so that this is not known.
+    """
+    code, output, error = library.json_cmd({"nftables": [{"list": what}]})
+    if code and _MISSING not in error:
+        raise RuntimeError(" ".join(error.split())[:500])
     return [one for one in output["nftables"] if "metainfo" not in one] if not code and output else []

@@ -44,7 +44,10 @@ class GuardTable:
         self._recorders: set[str] = set()
 
     def rules(self, chain: str = "") -> dict[str, list[Object]]:
-        """Return the rules of all chains by the chain's name, or those of one ``chain``."""
+        """Return the rules of all chains by the chain's name, or those of one ``chain``.
+
+        :raises RuntimeError: they cannot be listed. Those that are missing are {}.
+        """
         found: dict[str, list[Object]] = {}
         for one in self._listed(_of_table("chain", chain) if chain else _TABLE):
             if "rule" in one:
@@ -52,9 +55,16 @@ class GuardTable:
         return found
 
     def chain_on(self, link: str) -> list[Object]:
-        """Return the rules of the chain on a link."""
+        """Return the rules of the chain on a link, [] without any.
+
+        :raises RuntimeError: they cannot be listed.
+        """
         name = nft.chain_of(link)
         return self.rules(name).get(name, [])
+
+    def is_closed(self, link: str) -> bool:
+        """Whether :meth:`close` has closed a link, and nobody has opened it."""
+        return nft.is_closed(self.chain_on(link))
 
     def add(self, guard: Object) -> list[Object]:
         """Return the commands that load a guard, given as it is stored."""
@@ -102,11 +112,11 @@ class GuardTable:
     def remove_orphans(self, links: t.Iterable[str]) -> None:
         """Remove the chains of these names that do nothing any more: there is no link of the name."""
         for link in links:
-            rules = self.chain_on(link)
-            found = [nft.of_link(rule) for rule in rules]
-            if guard_links.index_of(link) is None and all(one and nft.is_orphan(one, time.time()) for one in found):
-                # A NIC may be getting the name.
-                with contextlib.suppress(RuntimeError):
+            # A NIC may be getting the name. Or it is not known what there is.
+            with contextlib.suppress(RuntimeError):
+                rules = self.chain_on(link)
+                found = [nft.of_link(rule) for rule in rules]
+                if guard_links.index_of(link) is None and all(one and nft.is_orphan(one, time.time()) for one in found):
                     self.run(nft.remove_rules(link, rules))
 
     def _listed(self, what: Object) -> list[Object]:

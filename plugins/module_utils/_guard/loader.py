@@ -22,6 +22,7 @@ import importlib
 import json
 import os
 import sys
+import time
 import typing as t
 
 if t.TYPE_CHECKING or __package__:
@@ -169,11 +170,15 @@ class Loader:
 
     def open(self, link: str, mac: str) -> None:
         """Put the guard of a NIC on its link. If there is no such link, or no guard, close the name no longer."""
-        closed = nft.is_closed(self._table.chain_on(link))
+        closed = self.is_closed(link)
         if mac in self._guards and guard_links.is_macvtap(link):
             self.on([(link, mac)], closed=[link] if closed else ())
         else:
             self.free([link])
+
+    def is_closed(self, link: str) -> bool:
+        """Whether :meth:`close` has closed a link, and nobody has opened it."""
+        return self._table.is_closed(link)
 
     def free(self, links: t.Iterable[str]) -> None:
         """Close these names no longer: their NICs have not come, or have no guard, or other NICs have the names."""
@@ -208,6 +213,14 @@ def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> l
         text = file.read().lower()
         return [mac for _link, mac in nics_of_guest if mac in text]
     return []
+
+
+def lets_out(link: str) -> str:
+    """Return in words what a link lets out whose guard cannot be put on it."""
+    # What has no guard may not be known for the same reason.
+    with contextlib.suppress(Exception):
+        return nft.lets_out(guard_table.GuardTable().chain_on(link), time.time())
+    return nft.ANYTHING
 
 
 def _desired(words: t.Sequence[str]) -> list[tuple[str, str]] | None:
@@ -250,7 +263,8 @@ def main(words: t.Sequence[str]) -> int:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         # Guests that have no guard must start.
         why = f"cannot read {STORE}: {exc}" if isinstance(exc, OSError) else _DAMAGED.format(exc)
-        sys.stderr.write(f"linuxvirt.macvtap: {why}\n")
+        what = f"{lets_out(desired[0][0])}: " if desired and words[0] == "open" else ""
+        sys.stderr.write(f"linuxvirt.macvtap: {what}{why}\n")
         return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
     unguarded = [link for link, mac in desired or () if mac not in guards]
@@ -266,7 +280,8 @@ def main(words: t.Sequence[str]) -> int:
         sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         why = _DAMAGED.format(f"{exc} is missing") if isinstance(exc, KeyError) else str(exc)
-        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(dict.fromkeys(macs))}: {why}\n")
+        what = f", and {lets_out(desired[0][0])}" if desired and words[0] == "open" else ""
+        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(dict.fromkeys(macs))}{what}: {why}\n")
         return int(any(guards[mac].get("required", True) for mac in macs))
     return 0
 

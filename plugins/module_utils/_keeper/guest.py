@@ -210,15 +210,18 @@ def _is_held(nic: State, interface: ElementTree.Element, *, local: bool) -> bool
 def _is_outstanding(domain: t.Any, mac: str, state: State, live: _Live) -> bool:
     """Return whether it is still to be seen what becomes of a NIC that the guest has."""
     nic, interface = state["nics"][mac], live.interfaces[mac]
-    is_held = "unguarded" not in nic and _is_held(nic, interface, local=state["local"])
-    if is_held or _has_gone_since(domain, mac, state):
+    is_held = records.is_asked(nic) and _is_held(nic, interface, local=state["local"])
+    if (is_held and not nic.get("unguarded")) or _has_gone_since(domain, mac, state):
         return True
+    nic["asked"] = is_held
     # A run or a keeper that has attached it was killed before it could do this, or it failed.
-    return _is_unguarded(nic, guards.Guards(nic.get("guard"), mac), links.target_of(interface) or "")
+    return _is_unguarded(nic, guards.Guards(nic.get("guard"), mac), links.target_of(interface) or "") or is_held
 
 
 def _is_unguarded(nic: State, guard: guards.Guards, link: str) -> bool:
-    """Put the guard on the link of a NIC that is attached; return whether that failed, and write it down."""
+    """Put the guard on the link of a NIC that the guest has; return whether that failed, and write it down."""
+    for name in ("unguarded", "error"):
+        nic.pop(name, None)
     error = guard.open(link)
     if error:
         nic.update(unguarded=True, error=error)
@@ -233,7 +236,7 @@ def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
 
 def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
     """Attach a released NIC, if it should come back; return whether that, or its guard, is still to do."""
-    if "unguarded" in nic:
+    if not records.is_asked(nic):
         # Somebody has removed it since.
         return False
     elements = _elements(libvirt, domain, mac, nic)
@@ -265,6 +268,7 @@ def _complete(domain: t.Any, mac: str, nic: State, guard: guards.Guards, *, loca
     """Give the new link of a NIC that was just attached what libvirt does not know; return whether it has no guard."""
     made = _live(domain, local=local).interfaces.get(mac) if local and (nic["allmulticast"] or guard.exists) else None
     link = (links.target_of(made) if made is not None else None) or ""
+    nic["asked"] = False
     unguarded = _is_unguarded(nic, guard, link)
     if link and nic["allmulticast"]:
         links.set_allmulticast(link)

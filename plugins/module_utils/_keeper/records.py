@@ -71,6 +71,12 @@ def load(directory: str, uuid: str) -> State | None:
     return state if isinstance(state, dict) and isinstance(state.get("nics"), dict) else None
 
 
+def is_asked(nic: State) -> bool:
+    """Whether the guest was asked to release a NIC. If not, the NIC is attached and lacks its guard."""
+    # Before there was the entry, a NIC without its guard had no request.
+    return bool(nic.get("asked", "unguarded" not in nic))
+
+
 def save(directory: str, uuid: str, state: State | None) -> None:
     """Replace a domain's state atomically and durably; a state without NICs and without a pause is removed."""
     path = os.path.join(directory, uuid + _SUFFIX)

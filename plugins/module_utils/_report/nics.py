@@ -250,4 +250,5 @@ def _pending(request: Values | None) -> dict[str, t.Any] | None:
     """Return a request to a guest to release its NIC, without the NIC that is attached afterwards."""
     if request is None:
         return None
-    return {**{name: request.get(name) for name in ("state", "since", "error")}, "returns": bool(request["returns"])}
+    names = ("state", "unguarded", "since", "error")
+    return {**{name: request.get(name) for name in names}, "returns": bool(request["returns"])}

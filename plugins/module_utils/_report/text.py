@@ -102,10 +102,11 @@ def requested(pending: Values) -> str:
     if pending["state"] == "released":
         return f"the guest has released it, asked since {since}, and it is not attached again yet{error}"
     if pending["state"] == "unguarded":
-        return f"it is attached again, and its guard is not on its link yet{error}"
+        return f"it is attached, and its guard is not on its link yet{error}"
     holds = "was saved with it" if pending["state"] == "saved" else "still holds it"
     then = "attached again" if pending["returns"] else "removed"
-    return f"the guest was asked to release it since {since} and {holds}. It is {then} when it is released{error}"
+    lacks = f". Its guard is not on its link yet{error}" if pending.get("unguarded") else error
+    return f"the guest was asked to release it since {since} and {holds}. It is {then} when it is released{lacks}"
 
 
 def changed(changes: t.Iterable[Values]) -> t.Iterator[str]:

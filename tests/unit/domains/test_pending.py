@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import domain_reader, inspection, pending
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
     UNGUARDED,
     Domain,
     Host,
@@ -40,6 +41,7 @@ STATE: records.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns":
 def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
     made = str(tmp_path / "linuxvirt.macvtap")
     monkeypatch.setattr(pending, "directory", lambda: made)
+    monkeypatch.setattr(pending.Requests, "_start", lambda _self, _command: None)
     return made
 
 
@@ -179,20 +181,40 @@ def test_a_nic_that_is_attached_without_its_guard_is_listed_as_such(directory: s
     run().register([(NIC, None)])
     state = records.load(directory, UUID)
     assert state is not None
-    state["nics"][MAC].update(unguarded=True, error="no room")
+    state["nics"][MAC].update(asked=False, unguarded=True, error="no room")
     records.save(directory, UUID, state)
     running = Domain("web1", UUID, running=True, live=(LIVE,), stored=(LIVE,), instance="1")
     host = Host("qemu:///system", {"web1": running})
     (found,) = run().listed(host)
     assert (found["state"], found["error"], found["returns"]) == (UNGUARDED, "no room", None)
     (warning,) = inspection.keeper_warnings([found], host)
-    assert "attached again, and its guard is not on its link yet: no room" in warning
+    assert "attached, and its guard is not on its link yet: no room" in warning
     assert "is not on its link yet: no room" in text.requested(found)
     # It is not about to go.
     assert domain_reader._pending(state, "1", (LIVE,)) == frozenset()
     # Restored, it has its guard from the start.
     saved = replace(running, running=False, live=(), saved=(LIVE,), instance="")
     assert run().listed(Host("qemu:///system", {"web1": saved})) == []
+
+
+def test_a_nic_without_its_guard_is_listed_as_such_while_it_is_asked_for(directory: str) -> None:
+    run().register_unguarded(NIC, "no room")
+    running = Domain("web1", UUID, running=True, live=(LIVE,), stored=(LIVE,), instance="1")
+    host = Host("qemu:///system", {"web1": running})
+    (found,) = run().listed(host)
+    assert (found["state"], found["unguarded"], found["error"]) == (UNGUARDED, True, "no room")
+    later = run()
+    later.register([(NIC, LIVE)])
+    assert records.uuids(directory) == [UUID]
+    (found,) = later.listed(host)
+    assert (found["state"], found["unguarded"], found["error"]) == (HELD, True, "no room")
+    (warning,) = inspection.keeper_warnings([{**found, "pid": 7}], host)
+    assert "still holds it" in warning
+    assert "its guard is not on its link yet: no room" in warning.lower()
+    assert "Its guard is not on its link yet: no room" in text.requested(found)
+    # The guest was not asked after all.
+    later.withdraw(NIC)
+    assert [one["state"] for one in later.listed(host)] == [UNGUARDED]
 
 
 @pytest.mark.parametrize("side", ["before", "after"])

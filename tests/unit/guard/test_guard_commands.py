@@ -25,6 +25,13 @@ def test_the_name_of_a_nics_link_is_known_as_such_and_fits() -> None:
     assert not any(map(nft.is_named_for_nic, ("mvg0", "web0", "macvtap0", "mvg525400000a01x", "mvgx25400000a01")))
 
 
+def test_the_former_program_finds_what_it_asks_for_until_it_is_replaced() -> None:
+    """For `close MAC`: without it, it would fail, and the keeper would attach the NIC with nothing closed."""
+    name = nft.name_for(A.upper())
+    assert nft.is_named_for_nic(name)
+    assert nft.is_closed(listed(nft.close_link(name, A, 1e9)))
+
+
 def test_only_a_declared_name_may_be_another_nics_later() -> None:
     assert [one for one in ("web0", "macvtap3", NAME, "macvtapx") if nft.may_be_declared(one)] == [
         "web0",
@@ -80,3 +87,17 @@ def test_what_an_earlier_version_has_closed_is_known() -> None:
 )
 def test_whose_link_it_is_follows_from_the_chain(commands: t.Sequence[nft.Object], mac: str) -> None:
     assert nft.bound(listed(commands), 7) == mac
+
+
+@pytest.mark.parametrize(
+    ("commands", "text"),
+    [
+        (nft.close_link(NAME, A, 1e9), "nothing that the guest sends gets out before 01:47:40 UTC"),
+        # Its time is over.
+        (nft.close_link(NAME, A, 1e9 - nft.CLOSED_SECONDS), "the guest may send anything"),
+        # The kernel cannot close it.
+        ([], "the guest may send anything"),
+    ],
+)
+def test_what_a_link_without_its_guard_lets_out_is_said(commands: t.Sequence[nft.Object], text: str) -> None:
+    assert nft.lets_out(listed(commands), 1e9) == text

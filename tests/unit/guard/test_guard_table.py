@@ -22,13 +22,15 @@ class Library:
 
     def __init__(self) -> None:
         self.sent: list[nft.Object] = []
+        # Its error for whatever is to be listed.
+        self.error = "internal:0:0-0: Error: No such file or directory"
 
     def set_json_output(self, _on: bool) -> None:
         pass
 
     def json_cmd(self, commands: t.Mapping[str, t.Any]) -> tuple[int, t.Any, str]:
         if all("list" in one for one in commands["nftables"]):
-            return 1, "", "Error: No such file or directory"
+            return -1, "", self.error
         self.sent += commands["nftables"]
         return 0, "", ""
 
@@ -52,3 +54,22 @@ def test_a_name_that_a_link_has_is_not_closed(library: Library, monkeypatch: pyt
     monkeypatch.setattr(guard_links, "index_of", lambda _link: 7)
     assert guard_table.GuardTable().close(A, "web0") == ""
     assert library.sent == []
+
+
+def test_a_chain_that_was_not_listed_is_not_removed(library: Library) -> None:
+    """It may have been closed for a NIC since. What deletes a chain also deletes its rules."""
+    for error in (library.error, "internal:0:0-0: Error: Device or resource busy"):
+        library.error = error
+        table = guard_table.GuardTable()
+        table.remove_orphans(["mvg000000000000"])
+        table.free(["mvg000000000000"])
+        assert library.sent == []
+
+
+def test_what_cannot_be_listed_is_not_taken_for_missing(library: Library) -> None:
+    table = guard_table.GuardTable()
+    assert table.rules() == {}
+    library.error = "internal:0:0-0: Error: Device or resource busy"
+    for read in (table.rules, lambda: table.chain_on("web0"), lambda: table.is_closed("web0")):
+        with pytest.raises(RuntimeError, match="busy"):
+            read()
