@@ -203,8 +203,7 @@ class DomainFile:
     def _edited(self, changing: t.Sequence[tuple[Nic, Nic]]) -> str:
         """Return the edited document."""
         with self._naming_file():
-            changed = [(one.stored, other.stored) for one, other in changing]
-            edited = xml.edit(changing[0][0].document, changed, by_libvirt=False)
+            edited = xml.edit(changing[0][0].document, [(a.stored, b.stored) for a, b in changing], by_libvirt=False)
             # Check that it can be read back: otherwise it could not be restored either.
             xml.interfaces(edited, by_libvirt=False)
         return edited
