@@ -110,15 +110,7 @@ def places(data: bytes, start: int, end: int) -> dict[int, slice]:
 
 def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
     """Return the attributes between ``start`` and ``end``: payload by type, the last one of each type."""
-    found = {}
-    unpack = _ATTRIBUTE.unpack_from
-    while start + 4 <= end:
-        length, kind = unpack(data, start)
-        if length < 4:
-            break
-        found[kind & _TYPE_MASK] = data[start + 4 : start + length]
-        start += (length + 3) & ~3
-    return found
+    return {kind: data[place] for kind, place in places(data, start, end).items()}
 
 
 def attribute_list(data: bytes) -> list[bytes]:
