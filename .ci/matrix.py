@@ -239,7 +239,7 @@ def page(record: t.Mapping[str, t.Any]) -> str:
     for name, one in record.items():
         versions = "; ".join(f"{what} {version}" for what, version in one["versions"].items())
         result = "passed" if one["good"] else "**failed**"
-        tests = f", {one['passed']} tests" if one["passed"] else ""
+        tests = f", {one['passed']} test{'s' * (one['passed'] > 1)}" if one["passed"] else ""
         lines.append(f"| {name} | {versions} | {one['what']} | {result}{tests} | {one['minutes']} | {one['date']} |")
         notes += [f"- {name}: {count} skipped: {reason}" for reason, count in one["skipped"].items()]
     skipped = "\n".join(["\n## What was not run there, and why\n", *notes, ""]) if notes else ""
