@@ -58,7 +58,7 @@ bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root o
 	@.ci/setup debian unit peers
 	@python tests/benchmark/run.py
 
-matrix: ## All releases, Pythons and versions, into docs/compatibility.md (root on Debian, 2 h); ROWS="libvirt machine"
+matrix: ## All releases, Pythons and versions, into docs/compatibility.md (root on Debian); ROWS="libvirt machine"
 	@.ci/setup debian dev
 	@.venv/bin/python .ci/matrix.py $(ROWS)
 

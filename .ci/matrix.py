@@ -22,10 +22,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LAB = ROOT / "extensions/molecule/lab/lab.py"
 WORK = ROOT / ".cache/matrix"
 RECORD, PAGE = ROOT / "docs/compatibility.json", ROOT / "docs/compatibility.md"
-sys.path += [str(LAB.parent), str(ROOT / "tests")]
+sys.path += [str(ROOT / "extensions/molecule/lab"), str(ROOT / "tests")]
 
 from interpreters import interpreter  # noqa: E402
 from labkit import debian, image, vmimage  # noqa: E402
@@ -102,13 +101,9 @@ def plain(version: str) -> str:
     return re.split(r"[-+~]", version, maxsplit=1)[0]
 
 
-def lab(*words: str) -> str:
-    return subprocess.run([sys.executable, str(LAB), *words], check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
 def libvirt_row(release: str) -> Row:
-    def root() -> str:
-        return lab("root", release).strip()
+    def root() -> pathlib.Path:
+        return debian.hypervisor_root(image.cache_dir(None), release)
 
     paths = sorted(
         {str(path) for glob in LIBVIRT_TESTS for path in (ROOT / "tests/integration").glob(f"test_{glob}.py")}
@@ -117,8 +112,8 @@ def libvirt_row(release: str) -> Row:
         f"libvirt, {release}",
         "all tests of libvirt's modules and of guards, on this machine's kernel",
         pytest(f"libvirt-{release}", *paths),
-        lambda: packages(vmimage.listing(pathlib.Path(root()))),
-        lambda: {"MACVTAP_TEST_ROOT": root()},
+        lambda: packages(vmimage.listing(root())),
+        lambda: {"MACVTAP_TEST_ROOT": str(root())},
     )
 
 
@@ -155,15 +150,8 @@ def core_row(core: str, version: str) -> Row:
             raise LookupError(f"this machine has no Python {version}")
         if not (venv / "bin/ansible").exists():
             subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
-            pip: list[str | pathlib.Path] = [
-                venv / "bin/python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ]
-            subprocess.run([*pip, f"ansible-core=={core}.*"], check=True)
+            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"ansible-core=={core}.*"]
+            subprocess.run([venv / "bin/python", *install], check=True)
         code = "import ansible.release; print(ansible.release.__version__)"
         done = subprocess.run([venv / "bin/python", "-c", code], check=True, stdout=subprocess.PIPE, text=True)
         return {"ansible-core": done.stdout.strip(), "Python": version}

@@ -17,7 +17,7 @@ MT1 = {**MT0, "name": "mt1", "parent": "eth1", "mac": "52:54:00:00:00:02"}
 
 
 def shown(netns: Namespace) -> list[dict[str, t.Any]]:
-    """Return the links by their names, without the index, which a recreated one has anew."""
+    """Return the links by their names, without their indexes: a recreated link has another one."""
     return sorted(({**link, "ifindex": 0} for link in netns.links()), key=lambda link: str(link["ifname"]))
 
 

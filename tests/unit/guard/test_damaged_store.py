@@ -31,9 +31,9 @@ def test_what_is_damaged_is_said_with_what_to_do(store: pathlib.Path, capsys: py
     for text in (f'{{"guards": {{"{GUARDED}": 5}}}}', f'{{"guards": ["{GUARDED}"]}}', "", f'{{"guards": {{"{GUARDED}'):
         store.write_text(text)
         assert loader.main(["load"]) == 1
-        said = capsys.readouterr().err
-        assert said.startswith(f"linuxvirt.macvtap: {loader.STORE} is damaged (")
-        assert said.endswith("). Move it away, and run macvtap_guard for all guards of this host\n")
+        message = capsys.readouterr().err
+        assert message.startswith(f"linuxvirt.macvtap: {loader.STORE} is damaged (")
+        assert message.endswith("). Move it away, and run macvtap_guard for all guards of this host\n")
 
 
 DAMAGED = (f'{{"guards": {{"{GUARDED.upper()}": {{', f'{{"others": ["{GUARDED}"]}}', f'["{GUARDED}"]')
