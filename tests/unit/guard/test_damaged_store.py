@@ -27,7 +27,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Pa
     return made
 
 
-def test_what_is_damaged_is_said_with_what_to_do(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_an_error_with_what_to_do(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in (f'{{"guards": {{"{GUARDED}": 5}}}}', f'{{"guards": ["{GUARDED}"]}}', "", f'{{"guards": {{"{GUARDED}'):
         store.write_text(text)
         assert loader.main(["load"]) == 1

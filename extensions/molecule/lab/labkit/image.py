@@ -13,16 +13,14 @@ import hashlib
 import lzma
 import os
 import re
-import shutil
 import stat
 import subprocess
-import tempfile
 import typing as t
 from pathlib import Path
 
-from labkit import cpio, vmlinux
+from labkit import cpio, debian, vmlinux
 from labkit.model import PYTHON
-from labkit.shell import LabError, locked, run, say, try_run
+from labkit.shell import LabError, run, say, try_run
 
 HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent / "guest"
@@ -46,27 +44,21 @@ def cache_dir(option: str | None) -> Path:
 
 def build(cache: Path) -> Image:
     """The guest image, from the cache if it is there."""
-    final = cache / f"guest-{_key()}"
-    image = Image(final / "vmlinux", final / "initramfs.cpio")
-    if final.is_dir():
-        return image
+    final = debian.cached(cache, "guest", _key(), _build)
+    return Image(final / "vmlinux", final / "initramfs.cpio")
+
+
+def _build(work: Path) -> Path:
     if not BUSYBOX.exists() or try_run(["ldd", str(BUSYBOX)]).returncode == 0:  # it fails for a static program
         raise LabError(f"{BUSYBOX} has to be the static one: apt-get install busybox-static")
-    with locked(cache / ".lock", keep=True):
-        if not final.is_dir():
-            # In the cache itself, so that the rename is one step: whoever looks sees all of it or nothing.
-            with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as work:
-                say("guest image: fetching and unpacking Debian's cloud kernel")
-                tree = _kernel_tree(Path(work))
-                say("guest image: writing the initramfs")
-                ready = Path(work, "image")
-                ready.mkdir()
-                (ready / "vmlinux").write_bytes(vmlinux.unpacked(next(tree.glob("boot/vmlinuz-*")).read_bytes()))
-                cpio.write(ready / "initramfs.cpio", _contents(tree))
-                ready.rename(final)
-                for outdated in set(cache.glob("guest-*")) - {final}:
-                    shutil.rmtree(outdated, ignore_errors=True)
-    return image
+    say("guest image: fetching and unpacking Debian's cloud kernel")
+    tree = _kernel_tree(work)
+    say("guest image: writing the initramfs")
+    ready = work / "image"
+    ready.mkdir()
+    (ready / "vmlinux").write_bytes(vmlinux.unpacked(next(tree.glob("boot/vmlinuz-*")).read_bytes()))
+    cpio.write(ready / "initramfs.cpio", _contents(tree))
+    return ready
 
 
 def _key() -> str:
