@@ -52,7 +52,6 @@ def of_link(rule: Object) -> OfLink | None:
     mac, what, link = parts
     kind, _at, until = what.partition("@")
     if kind == _CLOSED:
-        # An earlier version did not say until when, and did not close for long either.
         return OfLink(mac, link, closed=int(until) if until.isdigit() else 0)
     return OfLink(mac, link, int(what) if what.isdigit() else None)
 
@@ -65,14 +64,6 @@ def name_from(random: bytes) -> str:
     other VLANs may have too.
     """
     return _PREFIX + random.hex()
-
-
-def name_for(mac: str) -> str:
-    """Return a name as :func:`name_from`, for the program of the former version alone, which asks for one of a NIC.
-
-    The program is replaced after this file, and a keeper may run it meanwhile. To be removed with the next version.
-    """
-    return name_from(bytes.fromhex(mac.replace(":", "")))
 
 
 def is_named_for_nic(link: str) -> bool:

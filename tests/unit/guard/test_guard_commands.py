@@ -25,13 +25,6 @@ def test_the_name_of_a_nics_link_is_known_as_such_and_fits() -> None:
     assert not any(map(nft.is_named_for_nic, ("mvg0", "web0", "macvtap0", "mvg525400000a01x", "mvgx25400000a01")))
 
 
-def test_the_former_program_finds_what_it_asks_for_until_it_is_replaced() -> None:
-    """For `close MAC`: without it, it would fail, and the keeper would attach the NIC with nothing closed."""
-    name = nft.name_for(A.upper())
-    assert nft.is_named_for_nic(name)
-    assert nft.is_closed(listed(nft.close_link(name, A, 1e9)))
-
-
 def test_only_a_declared_name_may_be_another_nics_later() -> None:
     assert [one for one in ("web0", "macvtap3", NAME, "macvtapx") if nft.may_be_declared(one)] == [
         "web0",
