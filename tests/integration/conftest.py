@@ -25,6 +25,7 @@ import namespaces
 import pytest
 import reflecting
 from claimed import pytest_runtestloop
+from guests_then import pytest_runtest_makereport
 from namespaces import Namespace
 from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
 from support import ROOT
@@ -33,7 +34,12 @@ sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import indexes
 
-__all__ = ["pytest_collection_modifyitems", "pytest_runtestloop", "pytest_terminal_summary"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_runtest_makereport",
+    "pytest_runtestloop",
+    "pytest_terminal_summary",
+]
 
 T = t.TypeVar("T")
 # As many interface indexes as the tests of one file use, at most.

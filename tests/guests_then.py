@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the guests of a failed test say, for failures that nobody can repeat: in the report of the test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing as t
+
+import libvirtd_fixture
+import pytest
+from support import ROOT
+
+sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
+
+from labkit import guest
+from labkit.shell import LabError
+
+# Seconds for a guest to answer: one that has an operating system has booted by now, or it never will.
+_PATIENCE = 5
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> t.Iterator[None]:
+    outcome: t.Any = yield
+    report: pytest.TestReport = outcome.get_result()
+    if call.when != "call" or not report.failed:
+        return
+    values = getattr(item, "funcargs", {}).values()
+    for hv in {id(one): one for one in values if isinstance(one, libvirtd_fixture.Hypervisor)}.values():
+        report.sections += [(f"guest {name}", text) for name, text in said(hv)]
+
+
+def said(hv: libvirtd_fixture.Hypervisor) -> t.Iterator[tuple[str, str]]:
+    """Yield the last that the kernel of each running guest has logged, and what is plugged into it."""
+    try:
+        names = hv.virsh("list", "--name").split()
+    except (AssertionError, subprocess.TimeoutExpired) as exc:
+        yield "?", f"libvirt does not list any: {exc}"
+        return
+    for name in names:
+        try:
+            answer = guest.execute(
+                hv.cell, name, ["sh", "-c", "dmesg | tail -n 40; ls /sys/bus/pci/devices"], timeout=_PATIENCE,
+                boot=_PATIENCE,
+            )  # fmt: skip
+        except LabError as exc:
+            yield name, str(exc)
+        else:
+            yield name, str(answer["stdout"])
