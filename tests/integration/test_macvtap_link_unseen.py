@@ -9,10 +9,11 @@ import os
 import pathlib
 import stat
 import subprocess
+import tempfile
 import typing as t
 
 import pytest
-from support import run_module
+from support import run_module, until
 
 if t.TYPE_CHECKING:
     from namespaces import Namespace
@@ -69,6 +70,77 @@ def test_who_has_the_tap_of_a_former_link_open_holds_no_new_one(netns: Namespace
         with pathlib.Path(link["tap"]["path"]).open("rb+", buffering=0):
             netns.refuses({**BASE, "state": "absent"}, rf"mt0 would disconnect pid {os.getpid()} ")
         assert netns.run({**BASE, "state": "absent"})["changed"]
+
+
+# A process ends while the run looks at its descriptors: the kernel's answer is EACCES then, for root too.
+ENDING = """
+import os, subprocess
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders
+ending, real = [subprocess.Popen(["sleep", "infinity"])], os.stat
+def acting(path, *how, **more):
+    if ending and str(path).startswith(f"/proc/{ending[0].pid}/fd/"):
+        process = ending.pop()
+        process.kill()
+        process.wait()
+        raise PermissionError(13, "Permission denied", path)
+    return real(path, *how, **more)
+holders.os.stat = acting
+"""
+
+
+def test_a_process_that_ends_while_it_is_looked_at_hides_nothing(netns: Namespace) -> None:
+    netns.run(BASE)
+    assert netns.run({**BASE, "state": "absent"}, patch=ENDING)["changed"]
+
+
+# A process of another user has a directory open that its user alone may look at, not even root.
+ON_FUSE = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+libc.unshare(0x20000)
+libc.mount(b"none", b"/", None, 0x44000, None)
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=40000,user_id=65534,group_id=65534"
+assert libc.mount(b"test", sys.argv[1].encode(), b"fuse", 6, options.encode()) == 0
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+print(os.open(sys.argv[1], os.O_PATH), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_file_that_root_may_not_look_at_hides_no_holder(netns: Namespace) -> None:
+    # Where every user may go.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        pathlib.Path(directory).chmod(0o755)
+        command = ["/usr/bin/python3", "-c", ON_FUSE, directory]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            descriptor = process.stdout.readline().strip()
+            with pytest.raises(PermissionError):
+                os.stat(f"/proc/{process.pid}/fd/{descriptor}")
+            netns.run(BASE)
+            assert netns.run({**BASE, "state": "absent"})["changed"]
+
+
+def test_a_holder_whose_first_thread_has_ended_is_seen(netns: Namespace) -> None:
+    (link,) = netns.run(BASE)["links"]
+    code = f"""if True:
+        import ctypes, os, threading
+        os.open({link["tap"]["path"]!r}, os.O_RDWR)
+        threading.Thread(target=lambda: (print(flush=True), threading.Event().wait())).start()
+        ctypes.CDLL(None).pthread_exit(None)
+    """
+    with subprocess.Popen(["/usr/bin/python3", "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            task = pathlib.Path(f"/proc/{process.pid}/stat")
+            assert until(lambda: task.read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z")
+            netns.refuses({**BASE, "state": "absent"}, rf"mt0 would disconnect pid {process.pid} ")
+        finally:
+            process.kill()
+    assert netns.run({**BASE, "state": "absent"})["changed"]
 
 
 @pytest.mark.parametrize("words", [(), ("unshare", "--mount", "sh", "-c", 'umount -l /sys; exec "$@"', "sh")])

@@ -28,6 +28,8 @@ _SYS_PIDFD_GETFD = 438
 # _IOR('T', 210, unsigned int) of linux/if_tun.h. Some architectures encode a direction in other bits.
 _TUNGETIFF = 0x400454D2 if os.uname().machine.startswith(("ppc", "mips", "sparc")) else 0x800454D2
 _IFREQ_SIZE = 40
+# A process that ends while it is looked at is gone at the next look. A new one may have its number.
+_ATTEMPTS = 3
 _NOT_ROOT = "some processes cannot be inspected; run the task as root (become: true), with CAP_SYS_PTRACE"
 _CONTAINED = (
     "this process runs in its own PID namespace, as in a container, and a process outside may hold the tap. Run the "
@@ -70,9 +72,8 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
     # Of a process that has another number here, descriptors cannot be looked at: they count.
     is_same_number = _pid_namespace(f"{proc}/self") == _WHOLE
     for directory in directories:
-        try:
-            found = _open_devices(directory, desired, look=is_same_number)
-        except PermissionError:
+        found = _inspect(directory, desired, look=is_same_number)
+        if found is None:
             # Init holds no tap, and some systems let no one inspect it.
             if directory != f"{proc}/1":
                 doubt = doubt or _NOT_ROOT
@@ -130,23 +131,56 @@ def capable(capability: int) -> bool | None:
     return None if effective is None else bool(int(effective[1], 16) >> capability & 1)
 
 
+def _inspect(directory: str, desired: t.Collection[Device], *, look: bool) -> set[Device] | None:
+    """As :func:`_open_devices`; None if this user may not inspect the process."""
+    for _attempt in range(_ATTEMPTS):
+        with contextlib.suppress(PermissionError):
+            return _open_devices(directory, desired, look=look)
+    return None
+
+
 def _open_devices(directory: str, desired: t.Collection[Device], *, look: bool) -> set[Device]:
     """Return which of the ``desired`` devices a process has open; ``look`` is whether to look at the descriptors.
 
-    :raises PermissionError: this user may not inspect the process.
+    :raises PermissionError: this user may not inspect the process, or it ends at this moment: for root, too, the kernel
+        forbids a look at a descriptor of what is gone (proc_fd_access_allowed()).
     """
+    descriptors = _descriptors(directory)
+    if descriptors or not _has_ended(directory):
+        return _open_of(directory, descriptors, desired, look=look)
+    # The first thread has ended and shows no descriptors. Others may go on with them.
     devices: set[Device] = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in (f"{directory}/task/{name}" for name in os.listdir(f"{directory}/task")):
+            devices |= _open_of(thread, _descriptors(thread), desired, look=False)
+    return devices
+
+
+def _descriptors(directory: str) -> list[str]:
     try:
-        descriptors = os.listdir(f"{directory}/fd")
-    except PermissionError:
-        raise
-    except OSError:  # the process has ended
-        return devices
+        return os.listdir(f"{directory}/fd")
+    except (FileNotFoundError, ProcessLookupError):  # the process has ended
+        return []
+
+
+def _has_ended(directory: str) -> bool:
+    try:
+        with open(f"{directory}/stat", "rb") as file:
+            # The name, in parentheses, may have any character in it.
+            return file.read().rpartition(b")")[2].split()[:1] == [b"Z"]
+    except OSError:
+        return False
+
+
+def _open_of(directory: str, descriptors: t.Sequence[str], desired: t.Collection[Device], *, look: bool) -> set[Device]:
+    devices: set[Device] = set()
     for descriptor in descriptors:
         try:
             found = os.stat(f"{directory}/fd/{descriptor}")
         except PermissionError:
-            raise
+            if not _is_on_fuse(directory, descriptor):
+                raise
+            continue
         except OSError:
             continue
         device = (os.major(found.st_rdev), os.minor(found.st_rdev))
@@ -157,8 +191,29 @@ def _open_devices(directory: str, desired: t.Collection[Device], *, look: bool) 
     return devices
 
 
+def _is_on_fuse(directory: str, descriptor: str) -> bool:
+    """Whether a descriptor is of a file on a FUSE mount without devices; False if that is not known.
+
+    Such a mount shows its files to the user alone who has mounted it, not to root (fuse_allow_current_process()).
+    """
+    try:
+        with open(f"{directory}/fdinfo/{descriptor}", encoding="ascii", errors="replace") as file:
+            mount = re.search(r"^mnt_id:\s*(\d+)$", file.read(), re.MULTILINE)
+        with open(f"{directory}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return False
+    for words in lines:
+        if mount and words[0] == mount[1]:
+            return "nodev" in words[5].split(",") and words[words.index("-") + 1].startswith("fuse")
+    return False
+
+
 def _is_left_over(process: int, descriptor: int, device: int) -> bool:
-    """Whether a descriptor is that of a tap whose link is gone, or is closed by now; False if that is not known."""
+    """Whether a descriptor is that of a tap whose link is gone, or is closed by now; False if that is not known.
+
+    :raises PermissionError: as :func:`_open_devices`.
+    """
     with contextlib.ExitStack() as opened, contextlib.suppress(OSError, AttributeError):
         pidfd = os.pidfd_open(process)
         opened.callback(os.close, pidfd)
@@ -177,6 +232,8 @@ def _is_left_over(process: int, descriptor: int, device: int) -> bool:
         return os.stat(f"/proc/{process}/fd/{descriptor}").st_rdev != device
     except (FileNotFoundError, ProcessLookupError):
         return True
+    except PermissionError:
+        raise
     except OSError:
         return False
 
