@@ -30,7 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     is_managed,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, has_ipv6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Step
 
 _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
@@ -71,7 +71,7 @@ class Access:
             {name: settings.of(name) for name in ours},
             found.connections,
             found.neighbours,
-            ipv6=settings.has_ipv6(),
+            ipv6=has_ipv6(links),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
             without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),
             made=frozenset(self._made),

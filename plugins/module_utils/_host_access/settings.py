@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -12,10 +11,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 _SYSCTL = "/proc/sys/net"
-
-
-def has_ipv6() -> bool:
-    return os.path.isdir(f"{_SYSCTL}/ipv6")
 
 
 def of(name: str) -> dict[str, int]:

@@ -237,7 +237,8 @@ def _anonymous(body: bytes, attrs: t.Mapping[int, bytes], inet6: t.Mapping[int, 
     values = {**_read(Place.LINK, attrs), **of_kind}
     for field, bit, inverted in _FLAGS:
         values[field] = bool(flags & bit) is not inverted
-    if kind in MACVLAN_KINDS:
+    # The loopback link shows whether the kernel has IPv6 (model.has_ipv6()).
+    if kind in MACVLAN_KINDS or flags & rtnetlink.IFF_LOOPBACK:
         values.update(_read(Place.INET6, inet6))
     link = Link(
         name="",

@@ -50,7 +50,7 @@ def desired_state(entry: DesiredLink, before: Link | None, links: Links) -> Link
         differs["tap"] = tap
     if before is not None and not differs:
         return before
-    validate.check_ipv6(entry, before, differs, parent)
+    validate.check_ipv6(entry, before, differs, parent, links)
     return _with_known_parent(entry, before, with_values(base, **differs), parent)
 
 

@@ -139,6 +139,13 @@ class Link(VlanAttributes, Attributes, _Placed):
 Links = t.Mapping[str, Link]  # by their keys
 
 
+def has_ipv6(links: Links) -> bool:
+    """Whether the kernel has IPv6: with ipv6.disable=1 no link has it, the loopback link neither."""
+    return not any(
+        link.loopback and link.addrgenmode is None and (link.mtu or 0) >= IPV6_MTU for link in links.values()
+    )
+
+
 ThingT = t.TypeVar("ThingT")
 
 

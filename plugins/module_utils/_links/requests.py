@@ -116,7 +116,7 @@ def post_create(step: Step[Link], index: int) -> t.Iterator[bytes]:
     for name in sorted(link.altnames):
         yield messages.altname(index, name, add=True)
     if link.addrgenmode:
-        yield _addrgenmode(index, link.addrgenmode)
+        yield addrgenmode(index, link.addrgenmode)
     if link.up and up_after_create(link):
         yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
     if allmulticast_after_up(link):
@@ -171,7 +171,8 @@ class _Fulfilled(bytes):
     """A request that is already fulfilled if the link has no IPv6."""
 
 
-def _addrgenmode(index: int, mode: str) -> bytes:
+def addrgenmode(index: int, mode: str) -> bytes:
+    """Return the request; see :func:`is_fulfilled` for its answer."""
     request = messages.change(index, (messages.addrgenmode(ADDRGENMODES[mode]),))
     # inet6_validate_link_af(): no IPv6 below its minimum MTU, or with ipv6.disable=1. No address is generated then.
     return _Fulfilled(request) if mode == "none" else request
@@ -238,7 +239,7 @@ def _changed_flags(before: Link, after: Link) -> t.Iterator[bytes]:
 
 def _changed_addrgenmode(before: Link, after: Link) -> t.Iterator[bytes]:
     if after.addrgenmode and after.addrgenmode != before.addrgenmode:
-        yield _addrgenmode(before.index, after.addrgenmode)
+        yield addrgenmode(before.index, after.addrgenmode)
 
 
 def _changed_values(before: Link, after: Link) -> t.Iterator[bytes]:

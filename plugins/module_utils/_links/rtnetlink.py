@@ -106,8 +106,10 @@ def dump_addresses(sock: socket.socket) -> list[bytes]:
 
 
 def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
-    """Return the body (rtmsg and attributes) of every route's message."""
-    return _dump(sock, _RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+    """Return the body (rtmsg and attributes) of the message of every route of an address family."""
+    # A kernel without that family, as with ipv6.disable=1, dumps those of all others (rtnl_dump_all()).
+    bodies = _dump(sock, _RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+    return [body for body in bodies if body[0] == family]
 
 
 def route_between(sock: socket.socket, source: bytes, destination: bytes) -> bytes | None:

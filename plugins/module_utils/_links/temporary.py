@@ -9,8 +9,14 @@ import os
 import socket
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netns, packets, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ADDRGENMODES, MODES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    messages,
+    netns,
+    packets,
+    requests,
+    rtnetlink,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import MODES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
 # Of the links, in an otherwise empty namespace.
@@ -55,8 +61,7 @@ def links(parent: Link, mode: str, count: int = 1) -> t.Iterator[list[Endpoint]]
         stack.callback(rtnetlink.transact, there, [messages.delete_group(_GROUP)])
         indexes = range(_FIRST_INDEX, _FIRST_INDEX + count)
         # Otherwise each would announce an IPv6 address on the LAN.
-        silent = (messages.addrgenmode(ADDRGENMODES["none"]),)
-        _transact(there, [messages.change(index, silent) for index in indexes])
+        _transact(there, [requests.addrgenmode(index, "none") for index in indexes])
         up = rtnetlink.IFF_UP
         _transact(there, [messages.change(index, (), up, up) for index in indexes])
         made = enumerate(zip(indexes, macs, sockets))
@@ -79,7 +84,7 @@ def _name(number: int) -> str:
     return f"probe{number}"
 
 
-def _transact(sock: socket.socket, requests: t.Sequence[bytes]) -> None:
-    refused = [answer for answer in rtnetlink.transact(sock, requests) if answer is not None]
-    if refused:
-        raise RefusedError(str(refused[0]))
+def _transact(sock: socket.socket, asked: t.Sequence[bytes]) -> None:
+    for request, answer in zip(asked, rtnetlink.transact(sock, asked)):
+        if answer is not None and not requests.is_fulfilled(request, answer):
+            raise RefusedError(str(answer))

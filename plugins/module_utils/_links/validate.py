@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     DesiredLink,
     Link,
     Links,
+    has_ipv6,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
@@ -68,11 +69,18 @@ def check_movable(entry: DesiredLink, link: Link) -> None:
         )
 
 
-def check_ipv6(entry: DesiredLink, before: Link | None, differs: t.Mapping[str, t.Any], parent: Link | None) -> None:
+def check_ipv6(
+    entry: DesiredLink, before: Link | None, differs: t.Mapping[str, t.Any], parent: Link | None, links: Links
+) -> None:
     """Refuse settings of IPv6 for a link that has none."""
     option = next((option for option, off in WITHOUT_IPV6.items() if differs.get(option) not in (None, off)), None)
     if option is None:
         return
+    if not has_ipv6(links):
+        raise MacvtapError(
+            f"requires IPv6, which is disabled in this kernel (ipv6.disable=1). Remove {option}, or enable IPv6",
+            path=join_path(entry.path, option),
+        )
     mtu = differs.get("mtu") or (before.mtu if before else parent.mtu if parent else None)
     if mtu is not None and mtu < IPV6_MTU:
         raise MacvtapError(

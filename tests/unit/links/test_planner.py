@@ -20,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal
 
-from .planned import BR0, ETH0, ETH1, MT0, PASS, changes, host, mt0, new, recorded
+from .planned import BR0, ETH0, ETH1, LO, MT0, PASS, changes, host, mt0, new, recorded
 
 ATTRIBUTES = (
     "promiscuous",
@@ -259,8 +259,13 @@ def test_no_ipv6_is_no_generated_address() -> None:
     assert not planner.plan([mt0(addrgenmode="none")], host(small)).changed
     raised = planner.plan([mt0(addrgenmode="none", mtu=1500)], host(small))
     assert [c.field for c in raised.changes] == ["mtu", "addrgenmode", "accept_ra"]
-    # A kernel without IPv6 has none at any mtu.
-    assert not planner.plan([mt0(addrgenmode="none")], host(replace(MT0, addrgenmode=None))).changed
+    # A kernel without IPv6 has none at any mtu, and accepts none before anything is created.
+    bare = {**host(replace(MT0, addrgenmode=None)), "lo": replace(LO, addrgenmode=None)}
+    assert not planner.plan([mt0(addrgenmode="none", accept_ra=False)], bare).changed
+    for desired, option in ((mt0(addrgenmode="random"), "addrgenmode"), (new(accept_ra=True), "accept_ra")):
+        with pytest.raises(MacvtapError, match=rf"{option}: requires IPv6, which is disabled .*\. Remove {option}, or"):
+            planner.plan([desired], bare)
+        assert planner.plan([desired], host(MT0)).changed
     with pytest.raises(MacvtapError, match=r"addrgenmode: requires IPv6, which needs .* 1280; the link has 1200"):
         planner.plan([mt0(addrgenmode="random")], host(small))
     # Put back with the mtu, whatever the kernel generates for what gets IPv6 anew.
