@@ -42,6 +42,16 @@ def unshare(flags: int) -> None:
 
 
 @functools.cache
+def is_in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the machine's: its root may do little outside of that."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            return file.read().split() != ["0", "0", str(2**32 - 1)]
+    except OSError:
+        return False
+
+
+@functools.cache
 def libc() -> t.Any:
     import ctypes
 

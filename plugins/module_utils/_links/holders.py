@@ -31,11 +31,15 @@ _IFREQ_SIZE = 40
 # A process that ends while it is looked at is gone at the next look. A new one may have its number.
 _ATTEMPTS = 3
 _NOT_ROOT = "some processes cannot be inspected; run the task as root (become: true), with CAP_SYS_PTRACE"
+_OTHER_USERS = (
+    "this process runs in a user namespace, as in a rootless container, and may not inspect processes outside. Run the "
+    "task outside, as root"
+)
 _CONTAINED = (
     "this process runs in its own PID namespace, as in a container, and a process outside may hold the tap. Run the "
     "task outside, or mount the host's /proc in the container, for example at /run/host/proc"
 )
-_HIDDEN = "/proc is mounted with hidepid, and this process lacks CAP_SYS_PTRACE"
+_HIDDEN = "/proc is mounted with hidepid, and this process lacks CAP_SYS_PTRACE on the host"
 _NO_NUMBER = (
     "the device number of its tap is unknown: no sysfs of its network namespace could be mounted, and /sys is missing "
     "or belongs to another namespace"
@@ -76,7 +80,7 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
         if found is None:
             # Init holds no tap, and some systems let no one inspect it.
             if directory != f"{proc}/1":
-                doubt = doubt or _NOT_ROOT
+                doubt = doubt or (_OTHER_USERS if _child.is_in_user_namespace() else _NOT_ROOT)
             continue
         for device in found:
             held.setdefault(device, []).append(_holder(directory))
@@ -118,7 +122,10 @@ def _mounted_tables() -> dict[str, str]:
 
 def _hides(options: str) -> bool:
     values = dict(option.partition("=")[::2] for option in options.split(","))
-    return values.get("hidepid", "0") not in ("0", "off") and not capable(_CAP_SYS_PTRACE)
+    if values.get("hidepid", "0") in ("0", "off"):
+        return False
+    # A capability in a user namespace shows nothing outside of it.
+    return not capable(_CAP_SYS_PTRACE) or _child.is_in_user_namespace()
 
 
 def capable(capability: int) -> bool | None:

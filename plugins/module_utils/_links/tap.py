@@ -12,6 +12,7 @@ import pwd
 import stat
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, Device, Tap
 
@@ -51,7 +52,13 @@ def set_up(name: str, now: Tap, desired: Tap) -> None:
         if desired.mode is not None and desired.mode != now.mode:
             os.chmod(now.path, desired.mode)
     except OSError as exc:
-        raise MacvtapError(f"{now.path}: {exc.strerror}") from exc
+        hint = ""
+        if isinstance(exc, PermissionError) and _child.is_in_user_namespace():
+            hint = (
+                "This process runs in a user namespace, as in a rootless container, and the node belongs to a user "
+                "outside. Run the task outside, or remove tap"
+            )
+        raise MacvtapError(f"{now.path}: {exc.strerror}{hint and f'. {hint}'}") from exc
 
 
 def forget(gone: Tap) -> None:

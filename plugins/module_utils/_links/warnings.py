@@ -35,7 +35,8 @@ def warnings(desired: t.Sequence[DesiredLink], links: Links, steps: t.Sequence[S
 def of_taps(desired: t.Sequence[DesiredLink], links: Links) -> tuple[str, ...]:
     """Warn of taps of ``links``, as they are at the end, whose device node is missing or another link's."""
     there = [links.get(entry.key) for entry in desired if entry.state != "absent"]
-    taps = [(one.name, one.tap) for one in there if one and one.tap and one.tap.fault]
+    # In check mode a link that would be created has a tap without a path.
+    taps = [(one.name, one.tap) for one in there if one and one.tap and one.tap.path and one.tap.fault]
     missing = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is None]
     foreign = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is not None]
     hint = "Set tap.repair: true to create the right device node"
