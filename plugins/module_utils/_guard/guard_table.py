@@ -18,14 +18,15 @@ import typing as t
 if t.TYPE_CHECKING or __package__:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+        guard_library,
         guard_links,
         guard_recorders,
     )
 else:
     # Installed on the host, beside the other files. Nothing is to be left there.
     sys.dont_write_bytecode = True
-    nft, guard_links, guard_recorders = map(
-        importlib.import_module, ("guard_commands", "guard_links", "guard_recorders")
+    nft, guard_library, guard_links, guard_recorders = map(
+        importlib.import_module, ("guard_commands", "guard_library", "guard_links", "guard_recorders")
     )
 
 Object = t.Dict[str, t.Any]
@@ -71,7 +72,8 @@ class GuardTable:
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
         missing = [one for one in guard["sets"] if not self._listed(_of_table("set", one["name"]))]
         shared = guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], self._recorders)
-        return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))]
+        rules = guard_library.in_its_words(self._library, guard["rules"])
+        return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(rules))]
 
     def run(self, commands: t.Sequence[Object]) -> None:
         """Carry out commands in one transaction.

@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     chains,
     guard_commands,
+    guard_library,
     guard_links,
     guard_recorders,
     guard_table,
@@ -229,7 +230,8 @@ class Guards:
         is_new = before.active != after.active or before.outdated
         if after.active is not None and (is_new or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
-            commands = guard_commands.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
+            rendered = guard_library.in_its_words(self._table.library(), rules.render(after.active))
+            commands = guard_commands.add_guard(name, missing, guard_links.loadable(rendered))
         elif after.active is None and name in self.snapshot.chains:
             chain = {"chain": {**self._of_table, "name": name}}
             commands = [{"flush": chain}, {"delete": chain}]

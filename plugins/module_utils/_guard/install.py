@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     checksum_program,
     checksums,
     guard_commands,
+    guard_library,
     guard_links,
     guard_recorders,
     guard_table,
@@ -28,7 +29,15 @@ PROGRAM = "/etc/linuxvirt-macvtap/guard"
 # What the program imports.
 PARTS = {
     f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
-    for module in (checksum_program, checksums, guard_commands, guard_links, guard_recorders, guard_table)
+    for module in (
+        checksum_program,
+        checksums,
+        guard_commands,
+        guard_library,
+        guard_links,
+        guard_recorders,
+        guard_table,
+    )
 }
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"

@@ -12,8 +12,8 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_library, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_recorders as names
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import ETHERTYPES, Guard
 
 Object = t.Dict[str, t.Any]
@@ -190,7 +190,7 @@ def _discovery(guard: Guard) -> t.Iterator[Rule]:
 
     Without other headers: an option or a header that is not looked at could claim another address.
     """
-    source, target, length = header("ip6", "saddr"), _raw("th", 64, 128), header("ip6", "length")
+    source, target, length = header("ip6", "saddr"), guard_library.TARGET, header("ip6", "length")
     icmp, bare = header("icmpv6", "type"), _match(header("ip6", "nexthdr"), "ipv6-icmp")
     unspecified, learn = _match(source, UNSPECIFIED6), _learn(guard, 6, source)
     if _is_declared(guard):

@@ -63,7 +63,7 @@ class Table:
     def snapshot(self, wanted: t.Callable[[str], bool] | None = None) -> Snapshot:
         """Return the table as the kernel has it, with the rules of the ``wanted`` chains, or of all."""
         # What is missing is to be said before anything is changed.
-        self._nft()
+        self.library()
         try:
             return Reader(self.name).snapshot(wanted)
         except OSError as exc:
@@ -90,7 +90,7 @@ class Table:
         :raises MacvtapError: nothing was changed.
         """
         table = {"add": {"table": {"family": self.family, "name": self.name}}}
-        code, _output, error = self._nft().json_cmd({"nftables": [table, *commands]})
+        code, _output, error = self.library().json_cmd({"nftables": [table, *commands]})
         if code:
             raise _refused(error)
 
@@ -103,14 +103,15 @@ class Table:
 
     def _listed(self, what: Object) -> list[Object] | None:
         # As JSON, which takes any name. In a text, words of the language are no names.
-        code, output, error = self._nft().json_cmd({"nftables": [{"list": what}]})
+        code, output, error = self.library().json_cmd({"nftables": [{"list": what}]})
         if code and _MISSING in error:
             return None
         if code:
             raise _refused(error)
         return [one for one in output["nftables"] if "metainfo" not in one] if output else []
 
-    def _nft(self) -> t.Any:
+    def library(self) -> t.Any:
+        """Return python3-nftables' own object."""
         if self._library is None:
             try:
                 self._library = _deps.load("nftables").Nftables()

@@ -28,6 +28,9 @@ class Library:
     def set_json_output(self, _on: bool) -> None:
         pass
 
+    def cmd(self, _text: str) -> tuple[int, str, str]:
+        return -1, "", "Error: syntax error"
+
     def json_cmd(self, commands: t.Mapping[str, t.Any]) -> tuple[int, t.Any, str]:
         if all("list" in one for one in commands["nftables"]):
             return -1, "", self.error

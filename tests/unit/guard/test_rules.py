@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_library,
     guard_links,
     guard_recorders,
     model,
@@ -169,3 +170,22 @@ def test_a_guard_whose_mirror_is_gone_is_loaded_without_it(monkeypatch: pytest.M
         found = guard_links.loadable(rules.render(guard_of(mirror_to=link)))
         assert (found == rules.render(guard_of())) is plain
         assert parsing.parse(MAC, found) == guard_of(mirror_to="" if plain else link)
+
+
+def test_the_library_is_told_what_to_learn_in_its_own_words() -> None:
+    class Library:
+        def __init__(self, code: int) -> None:
+            self.code = code
+
+        def cmd(self, text: str) -> tuple[int, str, str]:
+            assert text.startswith("describe ")
+            return self.code, "", ""
+
+    for guard in (guard_of(addresses=["learned"]), guard_of(addresses=["2001:db8::1"])):
+        rendered = rules.render(guard)
+        assert guard_library.in_its_words(Library(-1), rendered) == rendered
+        named = guard_library.in_its_words(Library(0), rendered)
+        assert (named == rendered) == (guard.addresses != ("learned",))
+        # A library that has the name refuses the place.
+        assert not any(one.get("set", {}).get("elem") == guard_library.TARGET for rule in named for one in rule["expr"])
+        assert parsing.parse(MAC, named) == guard

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What versions of the library of nftables take in different words.
+
+It is installed on the host beside the program of loader.py, so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+Object = t.Dict[str, t.Any]
+# The target of neighbour discovery: by its place in the packet, as it is stored, and by its name.
+TARGET: Object = {"payload": {"base": "th", "offset": 64, "len": 128}}
+_NAMED_TARGET: Object = {"payload": {"protocol": "icmpv6", "field": "taddr"}}
+
+
+def in_its_words(library: t.Any, rules: t.Sequence[Object]) -> list[Object]:
+    """Return a guard's rules in words that the library takes. What it asks the kernel for is the same.
+
+    Libraries that have a name for the target (1.1.3 and 1.1.7, not 1.0.6) refuse to learn an address that is given by
+    its place: bytes at a place are an integer to them, which is no address.
+    """
+    code, _output, _error = library.cmd("describe icmpv6 taddr")
+    return [*rules] if code else [{**rule, "expr": [_named(one) for one in rule["expr"]]} for rule in rules]
+
+
+def _named(expression: Object) -> Object:
+    learned = expression.get("set")
+    if learned is None or learned["elem"] != TARGET:
+        return expression
+    return {"set": {**learned, "elem": _NAMED_TARGET}}
