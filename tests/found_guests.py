@@ -17,7 +17,7 @@ import lan
 import libvirtd_fixture
 from direct_iface import Result, domain, nic, ok
 from labkit import model, switch
-from support import ROOT, run_module, running_module, until
+from support import PYTHON, ROOT, run_module, running_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -143,7 +143,7 @@ def made() -> t.Iterator[Lab]:
 
 
 def answers(hv: Hypervisor, address: str) -> bool:
-    done = subprocess.run([*hv.prefix, sys.executable, lan.TOOL, "ping", address], check=False, timeout=30)
+    done = subprocess.run([*hv.prefix, PYTHON, lan.TOOL, "ping", address], check=False, timeout=30)
     return done.returncode == 0
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import typing as t
 
 import direct_iface
 import pytest
 from direct_iface import A, B, domain, nic, ok
-from support import PYTHONS, run_module
+from support import PYTHON, PYTHONS, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -21,7 +20,7 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 
 
-def look(hv: Hypervisor, python: str = sys.executable, **params: t.Any) -> dict[str, t.Any]:
+def look(hv: Hypervisor, python: str = PYTHON, **params: t.Any) -> dict[str, t.Any]:
     result = run_module("macvtap_host_info", params, prefix=hv.prefix, python=python)
     assert result["rc"] == 0, result
     assert not result["changed"]
