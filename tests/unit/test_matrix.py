@@ -17,6 +17,7 @@ if t.TYPE_CHECKING:
 sys.path.append(str(ROOT / ".ci"))
 
 import matrix
+import matrix_rows
 
 
 def test_the_page_is_written_from_its_record() -> None:
@@ -44,7 +45,7 @@ python3-pyroute2 1:0.7.2-2
 qemu-system-x86 1:7.2+dfsg-7+deb12u13
 systemd 262.1~rc1-1
 """
-    assert matrix.packages(listing) == {
+    assert matrix_rows.packages(listing) == {
         "Linux": "6.1.137",
         "libvirt": "9.0.0",
         "QEMU": "7.2",
@@ -65,6 +66,11 @@ def test_a_report_is_counted(tmp_path: pathlib.Path) -> None:
     assert (result.passed, result.skipped) == (2, {"no X": 2})
     matrix.count(tmp_path / "none.xml", result)
     assert result.passed == 2
+
+
+def test_each_glob_of_tests_finds_some() -> None:
+    for glob in matrix_rows.LIBVIRT_TESTS:
+        assert matrix_rows.files(glob), glob
 
 
 def test_rows_have_names_of_their_own() -> None:

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The rows of `make matrix`: what each runs, and on what. `matrix.py` runs them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import typing as t
+from dataclasses import dataclass
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORK = ROOT / ".cache/matrix"
+sys.path += [str(ROOT / "extensions/molecule/lab"), str(ROOT / "tests")]
+
+from interpreters import interpreter, newest_debian  # noqa: E402
+from labkit import debian, image, vmimage  # noqa: E402
+from labkit.shell import LabError  # noqa: E402
+
+__all__ = ["ROOT", "WORK", "LabError", "Row", "rows"]
+
+# Of Debian's packages, by the name that the page has for each.
+SHOWN = {
+    "linux-image-": "Linux",
+    "libvirt-daemon": "libvirt",
+    "qemu-system-x86": "QEMU",
+    "systemd": "systemd",
+    "network-manager": "NetworkManager",
+    "nftables": "nftables",
+    "python3": "Python",
+    "python3-pyroute2": "pyroute2",
+}
+# libvirt 7.0 cannot remove links on a kernel as new as this machine's may be: bullseye's runs in the virtual machine.
+LIBVIRT_ON = ("trixie", "sid")
+# Those that run on hypervisors. All others run on this machine's own system, whatever the release.
+LIBVIRT_TESTS = (
+    "libvirt_*",
+    "macvtap_guard_[fhikl]*",
+    "macvtap_guard_[os]*",
+    "macvtap_host_access_guest",
+    "macvtap_host_[ip]*",
+    "finding_guests*",
+    "multicast",
+)
+# The newest is the newest Debian's.
+PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+PYROUTE2 = ("0.5.14", "0.6.13", "0.7.2", "0.7.7", "0.8.1", "0.9.7")
+CORES = (("2.18", "3.11"), ("2.19", "3.11"), ("2.20", "3.12"), ("2.21", "3.13"), ("2.22", "3.13"))
+# Those of CORES of which there is no release yet.
+PRERELEASES = ("2.22",)
+OLDEST = "tests/integration/test_oldest_core.py::test_it_is_the_oldest"
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    # For users: what runs.
+    what: str
+    argv: t.Sequence[str]
+    # Makes what it needs, and returns what it found: versions by name.
+    prepare: t.Callable[[], dict[str, str]]
+    environment: t.Callable[[], dict[str, str]] = dict
+    directory: str = "."
+
+
+def packages(listing: str) -> dict[str, str]:
+    """Return the versions, as their projects number them, in what :func:`vmimage.listing` returns."""
+    found = {}
+    for line in listing.splitlines():
+        package, version = line.split()
+        # A kernel's package has its version in its name too.
+        start = "linux-image-" if re.match(r"linux-image-\d", package) else package
+        if start in SHOWN:
+            found[SHOWN[start]] = version.partition(":")[2] or version
+    order = list(SHOWN.values())
+    return {name: plain(found[name]) for name in sorted(found, key=order.index)}
+
+
+def plain(version: str) -> str:
+    """Return a package's version without what Debian adds to it."""
+    return re.split(r"[-+~]", version, maxsplit=1)[0]
+
+
+def files(glob: str) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in (ROOT / "tests/integration").glob(f"test_{glob}.py")]
+
+
+def libvirt_row(release: str) -> Row:
+    def root() -> pathlib.Path:
+        return debian.hypervisor_root(image.cache_dir(None), release)
+
+    paths = sorted({path for glob in LIBVIRT_TESTS for path in files(glob)})
+    return Row(
+        f"libvirt, {release}",
+        "all tests that run on a hypervisor alone, on this machine's kernel",
+        pytest(f"libvirt-{release}", *paths),
+        lambda: packages(vmimage.listing(root())),
+        lambda: {"MACVTAP_TEST_ROOT": str(root())},
+    )
+
+
+def vm_row(release: str) -> Row:
+    def found() -> dict[str, str]:
+        return packages((vmimage.build(image.cache_dir(None), release).disk.parent / vmimage.LISTED).read_text())
+
+    return Row(
+        f"machine, {release}",
+        "kernel, links, VLANs, guests, guards and persistence in a virtual machine that reboots",
+        ["molecule", "test", "--scenario-name", "vm"],
+        found,
+        lambda: {"LAB_RELEASE": release, "MOLECULE_EPHEMERAL_DIRECTORY": f"{WORK}/molecule"},
+        "extensions",
+    )
+
+
+def python_row(version: str) -> Row:
+    return Row(
+        f"modules, Python {version}",
+        "the modules that need no libvirt, with each of these pyroute2",
+        pytest(f"python-{version}", "tests/integration/test_pythons.py"),
+        lambda: {"Python": version, "pyroute2": ", ".join(PYROUTE2)},
+        lambda: {"MACVTAP_TEST_PYTHONS": version, "MACVTAP_TEST_PYROUTE2": " ".join(PYROUTE2)},
+    )
+
+
+def core_venv(core: str, version: str) -> pathlib.Path:
+    return WORK / f"core-{core}-{version}"
+
+
+def core_made(core: str, version: str) -> dict[str, str]:
+    """Make the virtual environment that has an ansible-core, and return the versions."""
+    venv = core_venv(core, version)
+    found = interpreter(version)
+    if found is None:
+        raise LookupError(f"this machine has no Python {version}")
+    if not (venv / "bin/ansible").exists():
+        subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"ansible-core=={core}.*"]
+        more = ["--pre"] if core in PRERELEASES else []
+        subprocess.run([venv / "bin/python", *install, *more], check=True)
+    code = "import ansible.release; print(ansible.release.__version__)"
+    done = subprocess.run([venv / "bin/python", "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    return {"ansible-core": done.stdout.strip(), "Python": version}
+
+
+def core_row(core: str, version: str) -> Row:
+    return Row(
+        f"controller, ansible-core {core}",
+        "the playbooks, from the built collection",
+        pytest(f"core-{core}", "tests/integration/test_oldest_core.py", "--deselect", OLDEST),
+        lambda: core_made(core, version),
+        lambda: {"MACVTAP_TEST_CONTROLLER": str(core_venv(core, version) / "bin/python")},
+    )
+
+
+def sanity_row(core: str, version: str) -> Row:
+    def made() -> dict[str, str]:
+        return {**core_made(core, version), "Python": ", ".join(sanity_pythons(core_venv(core, version)))}
+
+    def environment() -> dict[str, str]:
+        venv = core_venv(core, version)
+        pythons = sanity_pythons(venv)
+        return {
+            "MACVTAP_SANITY_VENV": str(venv),
+            "MACVTAP_SANITY_PYTHONS": " ".join(pythons),
+            "PATH": ":".join([os.environ["PATH"], *(str(pathlib.Path(path).parent) for path in pythons.values())]),
+        }
+
+    return Row(
+        f"sanity, ansible-core {core}",
+        "ansible-test sanity; compiles and imports with each of these Pythons",
+        [".ci/sanity"],
+        made,
+        environment,
+    )
+
+
+def sanity_pythons(venv: pathlib.Path) -> dict[str, str]:
+    """Return the paths of the Pythons that there are of those that an ansible-core tests and the modules run on."""
+    constants = "ansible_test._util.target.common.constants"
+    code = f"import {constants} as c; print(*c.REMOTE_ONLY_PYTHON_VERSIONS, *c.CONTROLLER_PYTHON_VERSIONS)"
+    done = subprocess.run([venv / "bin/python", "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    found = {}
+    for version in done.stdout.split():
+        path = python_path(version) if version in PYTHONS else None
+        if path is not None:
+            found[version] = path
+    return found
+
+
+def python_path(version: str) -> str | None:
+    return newest_debian(version) if version == PYTHONS[-1] else interpreter(version)
+
+
+def pytest(name: str, *paths: str) -> list[str]:
+    return ["pytest", "-q", "-o", f"cache_dir={WORK}/pytest", f"--junitxml={WORK / name}.xml", *paths]
+
+
+def rows() -> list[Row]:
+    return [
+        *map(python_row, PYTHONS),
+        *(core_row(*pair) for pair in CORES),
+        *(sanity_row(*pair) for pair in CORES),
+        *map(libvirt_row, LIBVIRT_ON),
+        *map(vm_row, debian.RELEASES),
+    ]
