@@ -78,7 +78,8 @@ def test_libvirt_behaves_as_the_validation_assumes(hv: Hypervisor, interface: st
     if interface == nic(ZERO) and hv.release >= 11:
         pytest.skip("libvirt 11.3 takes an address that is all zero for none, and makes one up")
     refused = attempt(hv, "define", "/dev/stdin", stdin=domain("web1", interface))
-    if fate == "define":
+    # Since 12.8 at the latest, libvirt does not even store a VLAN that it cannot have.
+    if fate == "define" or (message == "vlan tag not supported" and hv.release >= 12):
         assert message in refused
         return
     assert refused == ""

@@ -107,9 +107,10 @@ def _validate_values(desired: Desired, stored: Iface, changed: t.AbstractSet[str
             path=join_path(desired.path, drivers[0]),
         )
     mode = stored.get("mode")
+    # libvirt 9.0 stores it, and fails to start the guest; 12.8 does not store it.
     if stored.get("vlan") and mode != "passthrough":
         raise MacvtapError(
-            f"libvirt stores a VLAN for an interface in mode {mode}, but fails to start the guest. Only an "
+            f"libvirt starts no guest that has a VLAN for an interface in mode {mode}. Only an "
             "SR-IOV virtual function in mode passthrough can have one. Use a VLAN interface of the host as "
             f"source instead (ip link add link {stored.get('source')} name "
             f"{stored.get('source')}.{stored.get('vlan')} type vlan id {stored.get('vlan')})",

@@ -28,7 +28,10 @@ from .networked import A, B, C, live, on, refusal, stored, want
         ({"network": "off"}, "interfaces[2].network: the network 'off' is not active"),
         ({"network": "gone"}, "interfaces[2].network: the network 'gone' has the uplink eth9, and there is no such"),
         ({"network": "lan", "portgroup": "db"}, "interfaces[2].portgroup: the network 'lan' has no portgroup 'db'"),
-        ({"network": "lan", "vlan": 4}, "interfaces[2].vlan: libvirt stores a VLAN for an interface in mode bridge"),
+        (
+            {"network": "lan", "vlan": 4},
+            "interfaces[2].vlan: libvirt starts no guest that has a VLAN for an interface in mode bridge",
+        ),
         ({"source": "eth0", "portgroup": "db"}, "interfaces[2].portgroup: excludes source"),
         ({"network": "lan", "mode": "vepa"}, "interfaces[2].network: excludes mode"),
         ({"network": ""}, "interfaces[2].network: an empty name"),
