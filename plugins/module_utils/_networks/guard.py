@@ -72,7 +72,8 @@ class Guard:
         command = [sys.executable, "-c", source, self._connection.uri, *([library] if library else [])]
         pipe = subprocess.PIPE
         try:
-            process = subprocess.Popen(  # pylint: disable=consider-using-with  # it outlives this function
+            # It outlives this function.
+            process = subprocess.Popen(  # pylint: disable=consider-using-with,ansible-bad-function
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, start_new_session=True, cwd="/"
             )
             ready = t.cast("t.IO[str]", process.stdout).readline().strip() == restarter.READY
