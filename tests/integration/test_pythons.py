@@ -9,10 +9,11 @@ import pathlib
 import subprocess
 import sys
 import typing as t
+import zipfile
 
 import pytest
 from interpreters import interpreter, newest_debian
-from support import run_module
+from support import ROOT, ansible_path, module_environment, run_module
 
 if t.TYPE_CHECKING:
     from namespaces import Namespace
@@ -100,3 +101,29 @@ def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) 
     assert refused["error"].startswith("stages[5].options.guards[0].mac: 'bad' is not a MAC address"), refused
     assert [(one["module"], one["error"]) for one in found if one["error"]] == []
     assert {one["name"] for one in found if one["changes"]} >= {"macvtap_link", "macvtap_host_access"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_files_are_imported_from_an_archive(version: str, tmp_path: pathlib.Path) -> None:
+    """As Ansible sends them. Before Python 3.10 a file of an archive has no ``__package__`` while it is imported."""
+    found = interpreter(version)
+    if found is None:
+        pytest.skip(f"this machine has no Python {version}")
+    archive, utils = (
+        tmp_path / "payload.zip",
+        pathlib.PurePath("ansible_collections/linuxvirt/macvtap/plugins/module_utils"),
+    )
+    files = [path.relative_to(ROOT / ".collections") for path in (ROOT / ".collections" / utils).rglob("*.py")]
+    with zipfile.ZipFile(archive, "w") as payload:
+        for package in (utils, *utils.parents[:-1]):
+            payload.writestr(f"{package}/__init__.py", "")
+        for path in files:
+            if path != utils / "__init__.py":
+                payload.write(ROOT / ".collections" / path, str(path))
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    names = [".".join(path.with_suffix("").parts) for path in files if path.name != "__init__.py"]
+    environment = {**module_environment(), "PYTHONPATH": f"{archive}:{ansible_path()}"}
+    done = subprocess.run(
+        [found, "-c", code, *sorted(names)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr

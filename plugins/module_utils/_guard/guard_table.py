@@ -15,7 +15,8 @@ import sys
 import time
 import typing as t
 
-if t.TYPE_CHECKING or __package__:
+# Not __package__: before Python 3.10 a file that is imported from an archive, as Ansible sends it, has none yet.
+if t.TYPE_CHECKING or "." in __name__:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
         guard_library,
