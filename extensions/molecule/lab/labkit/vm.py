@@ -31,10 +31,16 @@ CODE_CACHE = 192
 # Where its network cards are; its files name them after their places (../vm/etc/systemd/network).
 MGMT_SLOT = 0x10
 UPLINK_SLOT = 0x11
+# Emulated, and others may want the processors too.
+BOOT_TIMEOUT = 600.0
+# On a busy machine a disk may take longer to appear than the 90 seconds that systemd waits. It gets the time of a whole
+# boot; systemd before 252 knows one timeout for both.
+PATIENCE = f"systemd.default_device_timeout_sec={BOOT_TIMEOUT:g} systemd.default_timeout_start_sec={BOOT_TIMEOUT:g}"
 # All after "quiet" is for speed alone. QEMU knows translated code by its virtual address too: with the same addresses
 # in each process, a library is translated once, and not again for each process that loads it.
 CMDLINE = (
-    "root=/dev/nvme0n1 rw console=ttyS0 quiet audit=0 apparmor=0 selinux=0 mitigations=off cryptomgr.notests norandmaps"
+    f"root=/dev/nvme0n1 rw console=ttyS0 {PATIENCE} quiet audit=0 apparmor=0 selinux=0 mitigations=off "
+    "cryptomgr.notests norandmaps"
 )
 # Its own kernel with another command line: kexec_file_load(2), with no initramfs.
 KEXEC = """
@@ -47,8 +53,6 @@ with open(kernel, "rb") as file, open("/proc/cmdline") as now:
         sys.exit(os.strerror(ctypes.get_errno()))
 """
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-# Emulated, and others may want the processors too.
-BOOT_TIMEOUT = 600.0
 
 
 def console(vm: Vm) -> Path:
