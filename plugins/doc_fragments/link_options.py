@@ -74,6 +74,7 @@ options:
       - In mode V(source), whether frames from O(source_macs) go only to this link (C(nodst) of C(ip link)). Then the
         parent, and so the host itself, receives no frames from these addresses either. In other modes the flag has no
         effect.
+      - Needs Linux 5.13 or newer.
     version_added: 0.2.0
     type: bool
   source_macs:
@@ -85,12 +86,16 @@ options:
     type: list
     elements: str
   bcqueuelen:
-    description: Length of the queue of broadcast and multicast frames in packets, as requested by this link. The
-      largest request of all links of the parent is in effect.
+    description:
+      - Length of the queue of broadcast and multicast frames in packets, as requested by this link. The largest request
+        of all links of the parent is in effect.
+      - Needs Linux 5.11 or newer.
     version_added: 0.2.0
     type: int
   bclim:
-    description: Threshold for queuing broadcast frames, C(bclim) of C(ip link). All links of a parent share it.
+    description:
+      - Threshold for queuing broadcast frames, C(bclim) of C(ip link). All links of a parent share it.
+      - Needs Linux 6.4 or newer.
     version_added: 0.2.0
     type: int
     aliases: [bc_cutoff]
@@ -103,7 +108,9 @@ options:
     version_added: 0.2.0
     type: str
   altnames:
-    description: The complete list of alternative names of the link. An empty list removes all.
+    description:
+      - The complete list of alternative names of the link. An empty list removes all.
+      - Needs Linux 5.5 or newer.
     version_added: 0.2.0
     type: list
     elements: str

@@ -22,7 +22,7 @@ description:
   - What a guest receives is not filtered.
   - Frames that are already queued, and those of QEMU itself when a guest has migrated, are not affected.
 requirements:
-  - python3-nftables (1.0.6 of Debian 12 is enough)
+  - python3-nftables, nftables 1.0.1 or newer (Debian 12 has 1.0.6)
   - Linux 5.16 or newer, and Linux 6.6 or newer to check where guests have checksums written
   - libvirt's Python bindings, for O(domain)
 extends_documentation_fragment:

@@ -16,7 +16,7 @@ description:
     each kind they have dropped or counted, and when the last.
   - Counters begin at zero when the options of a guard change, and at boot.
 requirements:
-  - python3-nftables (1.0.6 of Debian 12 is enough)
+  - python3-nftables, nftables 1.0.1 or newer (Debian 12 has 1.0.6)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
 attributes:

@@ -2,8 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The adapter for this collection's table of nftables, through libnftables and its JSON (libnftables-json(5)).
 
-No program is run. The library python3-nftables works in the network namespace of the
-process. Version 1.0.6 of Debian 12 is enough.
+No program is run. The library python3-nftables works in the network namespace of the process. Version 1.0.6 of Debian
+12 is enough. 0.9.8 of Debian 11 does not know the hook egress.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ NAME, FAMILY = "linuxvirt_macvtap", "netdev"
 # An object or a command as libnftables has it: {"rule": {...}}, {"add": {"rule": {...}}}
 Object = t.Dict[str, t.Any]
 _MISSING = "No such file or directory"
+_EGRESS = "Filtering what a link sends needs Linux 5.16 or newer, and nftables 1.0.1 or newer"
 _HINTS = {
     "Operation not permitted": "this user may not change nftables. Set become: true",
-    "Operation not supported": "the kernel does not support it. Filtering what a link sends needs Linux 5.16 or newer",
+    "Operation not supported": f"the kernel does not support it. {_EGRESS}",
+    # The library knows no such hook, and does not ask the kernel.
+    "Invalid chain hook 'egress'": f"this version of nftables does not know it. {_EGRESS}",
     "Protocol not supported": "the kernel has no nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_NETDEV)",
 }
 

@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rea
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     holders,
+    kernel_errors,
     netlink,
     netns,
     options,
@@ -108,7 +109,9 @@ class _Stages:
 
     def verify(self, planned: Plan[Link], links: Links, known: _Answers) -> Plan[Link]:
         steps.check_there(planned, links)
-        return self.plan(links, known)
+        remaining = self.plan(links, known)
+        kernel_errors.check_ignored(remaining)
+        return remaining
 
     def undo(self, journal: Journal[Link], links: Links) -> Plan[Link]:
         return planner.undo(journal, links, self._session.lost, self._session.brought)
