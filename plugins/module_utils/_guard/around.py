@@ -61,12 +61,20 @@ def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.Contex
     if not guards.desired:
         return body()
     with lock, contextlib.closing(Table()) as table:
-        return _Run(guards, body, how, Guards(table, Installer(how.command))).run()
+        host = Guards(table, Installer(how.command))
+
+        def check() -> None:
+            if any(one.present for one in guards.desired):
+                table.require_egress(host.snapshot)
+
+        return _Run(guards, body, how, host, check).run()
 
 
 class _Run:
-    def __init__(self, guards: Declared, body: t.Callable[[], Result], how: How, host: Guards) -> None:
-        self._guards, self._body, self._how, self._host = guards, body, how, host
+    def __init__(
+        self, guards: Declared, body: t.Callable[[], Result], how: How, host: Guards, check: t.Callable[[], None]
+    ) -> None:
+        self._guards, self._body, self._how, self._host, self._check = guards, body, how, host, check
         self._result: Result | None = None
         self._links: t.Mapping[str, str] = {}
         self._first: Host | None = None
@@ -118,6 +126,7 @@ class _Run:
             yield replace(absent, mac=planner.mac_of(absent, self._first or Host({}, {})), link=None)
 
     def _asked(self) -> t.Mapping[str, str]:
+        self._check()
         if not self._guards.uri:
             return {}
         nics = [one for one in self._guards.desired if one.present and one.domain and one.mac]

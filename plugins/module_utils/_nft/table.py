@@ -9,6 +9,7 @@ No program is run. The library python3-nftables works in the network namespace o
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -22,11 +23,10 @@ NAME, FAMILY = "linuxvirt_macvtap", "netdev"
 Object = t.Dict[str, t.Any]
 _MISSING = "No such file or directory"
 _EGRESS = "Filtering what a link sends needs Linux 5.16 or newer, and nftables 1.0.1 or newer"
+_EGRESS_SINCE = (1, 0, 1)
 _HINTS = {
     "Operation not permitted": "this user may not change nftables. Set become: true",
     "Operation not supported": f"the kernel does not support it. {_EGRESS}",
-    # The library knows no such hook, and does not ask the kernel.
-    "Invalid chain hook 'egress'": f"this version of nftables does not know it. {_EGRESS}",
     "Protocol not supported": "the kernel has no nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_NETDEV)",
 }
 
@@ -94,6 +94,29 @@ class Table:
         """
         table = {"add": {"table": {"family": self.family, "name": self.name}}}
         code, _output, error = self.library().json_cmd({"nftables": [table, *commands]})
+        if code:
+            raise _refused(error)
+
+    def require_egress(self, snapshot: Snapshot) -> None:
+        """Check that what a link's guest sends can be filtered, unless the table has such a chain already.
+
+        :raises MacvtapError: the library or the kernel does not know the hook. libnftables 0.9.8 aborts this process if
+            it is asked for it.
+        """
+        if snapshot.hooked:
+            return
+        code, output, error = self.library().json_cmd({"nftables": [{"list": {"tables": None}}]})
+        if code:
+            raise _refused(error)
+        version = next(one["metainfo"]["version"] for one in output["nftables"] if "metainfo" in one)
+        if tuple(map(int, re.findall(r"\d+", version))) < _EGRESS_SINCE:
+            raise MacvtapError(f"this host has nftables {version}. {_EGRESS}")
+        # In one transaction, after which nothing is there.
+        table = {"family": self.family, "name": f"{self.name}_probe"}
+        hook = {"type": "filter", "hook": "egress", "prio": 0, "dev": "lo", "policy": "accept"}
+        chain = {"family": self.family, "table": table["name"], "name": "probe", **hook}
+        probe = [{"add": {"table": table}}, {"add": {"chain": chain}}, {"delete": {"table": table}}]
+        code, _output, error = self.library().json_cmd({"nftables": probe})
         if code:
             raise _refused(error)
 

@@ -28,6 +28,11 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         if one.domain and one.mac and one.present
     ]
 
+    def inquire(_host: Host) -> t.Mapping[str, str]:
+        if any(one.present for one in desired):
+            table.require_egress(host.snapshot)
+        return guests.links(asked, params["uri"])
+
     def plan(host: Host, links: t.Mapping[str, str]) -> t.Any:
         return planner.plan(desired, host, links, persistent=params["persistent"])
 
@@ -38,7 +43,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         host.asked = {one.mac or one.link or "" for one in desired}
         outcome = converge(
             observe=host.observe,
-            inquire=lambda _host: guests.links(asked, params["uri"]),
+            inquire=inquire,
             plan=plan,
             apply=host.apply,
             undo=planner.undo,
