@@ -105,7 +105,7 @@ def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_all_files_are_imported_from_an_archive(version: str, tmp_path: pathlib.Path) -> None:
-    """As Ansible sends them. Before Python 3.10 a file of an archive has no ``__package__`` while it is imported."""
+    """As Ansible sends them. Before Python 3.10 ``__package__`` is None while a file is imported from an archive."""
     found = interpreter(version)
     if found is None:
         pytest.skip(f"this machine has no Python {version}")

@@ -25,7 +25,7 @@ import sys
 import time
 import typing as t
 
-# Not __package__: before Python 3.10 a file that is imported from an archive, as Ansible sends it, has none yet.
+# Not __package__: before Python 3.10 it is None while a file is imported from an archive, as Ansible sends it.
 if t.TYPE_CHECKING or "." in __name__:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
         checksum_program,
