@@ -13,11 +13,10 @@ import re
 import time
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _systemd
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device
 
 CONTROL, DATA = "/run/udev/control", "/run/udev/data"
-# The private library's name has the version.
-LIBRARIES = ("/usr/lib/systemd", "/lib/systemd")
 _LEAVES_THEM = 243
 _SECONDS, _POLL = 5.0, 0.01
 
@@ -42,9 +41,8 @@ def wait(devices: t.Iterable[Device], since: int) -> None:
 
 
 def _resets() -> bool:
-    names = [name for directory in LIBRARIES if os.path.isdir(directory) for name in os.listdir(directory)]
-    versions = [int(found[1]) for name in names if (found := re.match(r"libsystemd-shared-(\d+)\b.*\.so$", name))]
-    return bool(versions) and max(versions) < _LEAVES_THEM
+    version = _systemd.version()
+    return version is not None and version < _LEAVES_THEM
 
 
 def _initialized(device: Device) -> int:

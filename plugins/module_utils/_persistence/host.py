@@ -13,7 +13,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _files, _systemd
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
@@ -73,6 +73,7 @@ def observe(links: Links, root: str = "/") -> Host:
         ifupdown2=os.path.isdir(under(root, "/usr/share/ifupdown2")),
         interfaces_sourced=sourced,
         systemd=systemd,
+        systemd_version=_systemd.version(root) if systemd else None,
     )
 
 

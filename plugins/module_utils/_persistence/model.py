@@ -110,5 +110,7 @@ class Host:
     ifupdown2: bool = False
     interfaces_sourced: bool = False
     systemd: bool = False
+    # Which one, None if that is not known.
+    systemd_version: int | None = None
     # Addresses, routes and connections; only if shims are declared.
     access: access_model.Host | None = None

@@ -133,6 +133,13 @@ def test_the_lease_comes_from_the_uplinks_manager_or_the_only_enabled_one() -> N
     leased = shim("eth2", dhcp4=True)
     refused("shims[0].dhcp4", "networkd and networkmanager would start at boot, and neither manages eth2", HOST, leased)
     refused("shims[0].dhcp4", "neither networkd nor", replace(HOST, enabled=()), leased)
+    old = replace(HOST, systemd_version=248)
+    for backend in ("auto", "networkd"):
+        refused("shims[0].dhcp4", "systemd-networkd 248 aborts", old, shim(dhcp4=True, backend=backend))
+    # Nothing that networkd does not do, and no later one.
+    assert after(old, shim("eth1", dhcp4=True)).files
+    assert after(old, shim(dhcp4=False)).files
+    assert after(replace(HOST, systemd_version=249), shim(dhcp4=True)).files
     without = replace(HOST, systemd=False)
     refused("shims[0].dhcp4", "ifupdown gets a shim no", without, shim("eth2", backend="ifupdown", dhcp4=True))
     assert KEYFILE in after(replace(HOST, enabled=("networkmanager",)), leased).files
