@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Snapshot
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
@@ -40,6 +40,9 @@ class Library:
 
 
 def table(library: Library, monkeypatch: pytest.MonkeyPatch) -> Table:
+    # The library is no real one, and needs no child to be asked in.
+    monkeypatch.setattr(_child, "run", lambda work: work())
+    monkeypatch.setattr(_child, "unshare", lambda _flags: None)
     monkeypatch.setattr(_deps, "load", lambda _name: types.SimpleNamespace(Nftables=lambda: library))
     return Table()
 
@@ -61,6 +64,26 @@ def test_where_both_are_new_enough_nothing_is_said(monkeypatch: pytest.MonkeyPat
         library = Library(version)
         table(library, monkeypatch).require_egress(EMPTY)
         assert library.hooks == ["egress"]
+
+
+def test_it_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library("1.0.6")
+    asked = table(library, monkeypatch)
+    for _time in range(2):
+        asked.require_egress(EMPTY)
+    assert library.hooks == ["egress"]
+
+
+def test_a_process_that_may_have_no_namespace_leaves_the_answer_to_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library("1.0.6", OLD_KERNEL)
+    asked = table(library, monkeypatch)
+
+    def refuse(_flags: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(_child, "unshare", refuse)
+    asked.require_egress(EMPTY)
+    assert library.hooks == []
 
 
 def test_what_is_there_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

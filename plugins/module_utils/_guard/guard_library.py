@@ -25,6 +25,18 @@ def in_its_words(library: t.Any, rules: t.Sequence[Object]) -> list[Object]:
     return [*rules] if code else [{**rule, "expr": [_named(one) for one in rule["expr"]]} for rule in rules]
 
 
+def in_our_words(listed: t.Any) -> t.Any:
+    """Return listed rules in the words that all versions of the library take: the inverse of :func:`in_its_words`.
+
+    A library that has a name for the target lists all of its uses by that, whatever they were added by.
+    """
+    if listed == _NAMED_TARGET:
+        return TARGET
+    if isinstance(listed, dict):
+        return {key: in_our_words(value) for key, value in listed.items()}
+    return [in_our_words(one) for one in listed] if isinstance(listed, list) else listed
+
+
 def _named(expression: Object) -> Object:
     learned = expression.get("set")
     if learned is None or learned["elem"] != TARGET:

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_library,
     guard_recorders,
     loader,
     model,
@@ -97,7 +98,7 @@ def _guard(mac: str, options: t.Mapping[str, t.Any]) -> Guard:
 def _version() -> str:
     """Return what tells this version of the code from others."""
     found = hashlib.sha256()
-    for module in (guard_recorders, loader, model, parsing, rules):
+    for module in (guard_library, guard_recorders, loader, model, parsing, rules):
         source: t.Any = module.__loader__
         found.update(str(source.get_source(module.__name__)).encode())
     return found.hexdigest()

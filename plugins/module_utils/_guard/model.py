@@ -146,9 +146,9 @@ def by_family(texts: t.Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the MAC addresses, the IPv4 and the IPv6 addresses and prefixes among canonical texts."""
     found: tuple[list[str], list[str], list[str]] = ([], [], [])
     for text in texts:
-        found[1 if "." in text else 0 if text.count(":") == 5 and len(text) == 17 and "/" not in text else 2].append(
-            text
-        )
+        # IPv6 with as few colons is shortened.
+        is_mac = text.count(":") == 5 and "::" not in text
+        found[1 if "." in text else 0 if is_mac else 2].append(text)
     return found
 
 

@@ -7,7 +7,12 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_recorders, model, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_library,
+    guard_recorders,
+    model,
+    rules,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import ETHERTYPES, Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.rules import Object
 
@@ -17,9 +22,10 @@ def parse(mac: str, listed: t.Sequence[Object], *, former: bool = False) -> Guar
 
     With ``former``, they are as an earlier version wrote them.
     The library lists rules in another form than they were added: it sorts sets, and omits what follows from other
-    matches.
+    matches. Its versions have other words for a field.
     """
     of_kind: dict[str, list[Object]] = {}
+    listed = guard_library.in_our_words(list(listed))
     for rule in listed:
         of_kind.setdefault(rule.get("comment", ""), []).append(rule)
     try:

@@ -161,8 +161,9 @@ def undo(journal: Journal[State], host: Host) -> Plan[State]:
             else:
                 foreign = foreign or current.stored != step.before.stored
         if former.modified and not current.modified:
-            # Rules that this collection did not write are not known to it as a whole.
-            former, foreign = replace(former, modified=False, active=None), True
+            # Rules that this collection did not write are not known to it as a whole. Without any the guest could send
+            # what it likes: it has those of the file, or else what this run has loaded.
+            former, foreign = replace(former, modified=False, active=former.stored or current.active), True
         if foreign:
             warnings.append(f"the guard of {step.target} is not as it was, because others have changed it as well")
         steps.append(step_between(current, former))

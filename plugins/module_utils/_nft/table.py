@@ -13,7 +13,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Reader, Snapshot
 
@@ -54,6 +54,7 @@ class Table:
     def __init__(self, name: str = NAME, family: str = FAMILY) -> None:
         self.name, self.family = name, family
         self._library: t.Any = None
+        self._has_egress = False
 
     def read(self) -> list[Object] | None:
         """Return the table's objects in the kernel's order, with handles and counters; None without such a table."""
@@ -98,27 +99,23 @@ class Table:
             raise _refused(error)
 
     def require_egress(self, snapshot: Snapshot) -> None:
-        """Check that what a link's guest sends can be filtered, unless the table has such a chain already.
+        """Check, once, that what a link's guest sends can be filtered, unless the table has such a chain already.
+
+        A child asks, in a network namespace of its own: the host's nftables are not changed for that.
 
         :raises MacvtapError: the library or the kernel does not know the hook. libnftables 0.9.8 aborts this process if
             it is asked for it.
         """
-        if snapshot.hooked:
+        if snapshot.hooked or self._has_egress:
             return
-        code, output, error = self.library().json_cmd({"nftables": [{"list": {"tables": None}}]})
-        if code:
-            raise _refused(error)
-        version = next(one["metainfo"]["version"] for one in output["nftables"] if "metainfo" in one)
-        if tuple(map(int, re.findall(r"\d+", version))) < _EGRESS_SINCE:
+        # What is missing is to be said by this process.
+        self.library()
+        version, error = _child.run(_ask_for_egress) or ("", "")
+        if version and _is_too_old(version):
             raise MacvtapError(f"this host has nftables {version}. {_EGRESS}")
-        # In one transaction, after which nothing is there.
-        table = {"family": self.family, "name": f"{self.name}_probe"}
-        hook = {"type": "filter", "hook": "egress", "prio": 0, "dev": "lo", "policy": "accept"}
-        chain = {"family": self.family, "table": table["name"], "name": "probe", **hook}
-        probe = [{"add": {"table": table}}, {"add": {"chain": chain}}, {"delete": {"table": table}}]
-        code, _output, error = self.library().json_cmd({"nftables": probe})
-        if code:
+        if error:
             raise _refused(error)
+        self._has_egress = True
 
     def elements(self, set_name: str) -> tuple[Element, ...]:
         """Return the elements of a set, in the kernel's order; () without that set."""
@@ -152,6 +149,31 @@ class Table:
         with contextlib.suppress(AttributeError):
             del self._library
         self._library = None
+
+
+def _ask_for_egress() -> tuple[str, str]:
+    """Return the library's version, and the kernel's error if it does not know the hook; "" if there is none."""
+    alone = True
+    try:
+        _child.unshare(_child.CLONE_NEWNET)
+    except OSError:
+        # A process that may not do that learns it when it loads the guards.
+        alone = False
+    library = _deps.load("nftables").Nftables()
+    library.set_json_output(True)
+    _code, output, error = library.json_cmd({"nftables": [{"list": {"tables": None}}]})
+    version = next((one["metainfo"]["version"] for one in (output or {}).get("nftables", ()) if "metainfo" in one), "")
+    if not alone or not version or _is_too_old(version):
+        return version, error
+    table = {"family": "netdev", "name": "probe"}
+    hook = {"type": "filter", "hook": "egress", "prio": 0, "dev": "lo", "policy": "accept"}
+    chain = {"family": "netdev", "table": "probe", "name": "probe", **hook}
+    code, _output, error = library.json_cmd({"nftables": [{"add": {"table": table}}, {"add": {"chain": chain}}]})
+    return version, error if code else ""
+
+
+def _is_too_old(version: str) -> bool:
+    return tuple(map(int, re.findall(r"\d+", version))) < _EGRESS_SINCE
 
 
 def element(data: t.Any, timeout: int | None = None) -> Element:

@@ -157,6 +157,25 @@ def test_undo_leaves_what_others_have_changed_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("begun", "stored", "left"),
+    [
+        ((planner.RULES,), GUARD, GUARD),
+        ((planner.RULES, planner.STORE), Guard(A, rate=5), Guard(A, rate=5)),
+        ((planner.RULES, planner.STORE), None, GUARD),
+    ],
+)
+def test_undo_leaves_no_guest_without_a_guard_that_had_rules_of_others(
+    begun: t.Sequence[str], stored: Guard | None, left: Guard
+) -> None:
+    modified = State(A, stored, None, ("macvtap0",), modified=True)
+    undone = undo(begun, GUARDED, modified)
+    after = undone.steps[0].after if undone.changed else GUARDED
+    assert after is not None
+    assert (after.active, after.stored, after.links) == (left, stored, ("macvtap0",))
+    assert "others have changed it" in undone.warnings[0]
+
+
+@pytest.mark.parametrize(
     ("document", "found"),
     [
         ("<interface type='direct'><mac address='52:54:00:00:0A:01'/><target dev='lo'/></interface>", [("lo", A)]),
