@@ -37,17 +37,21 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Pat
 PAIRS = [(version, release) for version in VERSIONS for release in PYROUTE2]
 
 
+def _interpreter(version: str) -> str:
+    """Return the path of a Python. Only a row of the matrix makes one that this machine lacks."""
+    found = interpreter(version) or (newest_debian(version) if ASKED else None)
+    if found is None:
+        pytest.skip(f"this machine has no Python {version}")
+    return str(found)
+
+
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def python(
     request: pytest.FixtureRequest, libraries: dict[str, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     """An interpreter of the version, in a virtual environment with pyroute2."""
     version, release = request.param
-    found = interpreter(version)
-    if found is None and ASKED:
-        found = newest_debian(version)
-    if found is None:
-        pytest.skip(f"this machine has no Python {version}")
+    found = _interpreter(version)
     venv = tmp_path_factory.mktemp(f"{version}-{release}")
     subprocess.run([found, "-m", "venv", "--without-pip", venv], check=True)
     (venv / f"lib/python{version}/site-packages/pyroute2.pth").write_text(f"{libraries[release]}\n")
@@ -106,9 +110,7 @@ def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_all_files_are_imported_from_an_archive(version: str, tmp_path: pathlib.Path) -> None:
     """As Ansible sends them. Before Python 3.10 ``__package__`` is None while a file is imported from an archive."""
-    found = interpreter(version)
-    if found is None:
-        pytest.skip(f"this machine has no Python {version}")
+    found = _interpreter(version)
     archive, utils = (
         tmp_path / "payload.zip",
         pathlib.PurePath("ansible_collections/linuxvirt/macvtap/plugins/module_utils"),
