@@ -33,6 +33,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rou
     egress_link,
     simulate,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import WHY_NO_IPV6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.validate import kind_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
@@ -149,7 +150,9 @@ def _check_addresses(entry: DesiredShim, step: Step[Shim], host: Host, owners: A
 def _check_ipv6(address: str, step: Step[Shim], host: Host, path: str) -> None:
     """Refuse an IPv6 address that the kernel, its settings or the MTU of the link rule out."""
     if not host.ipv6:
-        raise MacvtapError(f"{address} is IPv6, which this host's kernel does not support. Remove it", path=path)
+        raise MacvtapError(
+            f"{address} is IPv6, and this kernel has no IPv6 ({WHY_NO_IPV6}). Remove it, or enable IPv6", path=path
+        )
     name = step.target if step.before is not None and not step.recreates else "default"
     if name in host.without_ipv6:
         raise MacvtapError(

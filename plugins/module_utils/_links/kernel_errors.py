@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import IPV6_MTU, WHY_NO_IPV6, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 
 # What the kernel needs for each kind of link: configuration option and module.
@@ -65,7 +65,7 @@ def _action(step: Step[Link]) -> str:
 
 def _hint(step: Step[Link], answer: rtnetlink.Refusal) -> str:
     if answer.code == errno.EAFNOSUPPORT:
-        return ". The link has no IPv6: its MTU is below 1280, or IPv6 is disabled in the kernel (ipv6.disable=1)"
+        return f". The link has no IPv6: its MTU is below {IPV6_MTU}, or this kernel has no IPv6 ({WHY_NO_IPV6})"
     if answer.code in (errno.EINVAL, errno.EOPNOTSUPP):
         newer = [message for _option, message in newer_options(step, os.uname().release)]
         return "".join(f". {message}" for message in newer) or _missing_kind(step, answer)

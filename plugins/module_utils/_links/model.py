@@ -138,9 +138,12 @@ class Link(VlanAttributes, Attributes, _Placed):
 
 Links = t.Mapping[str, Link]  # by their keys
 
+# Why a kernel may have no IPv6, for messages: from here it looks the same.
+WHY_NO_IPV6 = "ipv6.disable=1, or the module ipv6 is not loaded"
+
 
 def has_ipv6(links: Links) -> bool:
-    """Whether the kernel has IPv6: with ipv6.disable=1 no link has it, the loopback link neither."""
+    """Whether the kernel has IPv6: without it no link has it, the loopback link neither."""
     return not any(
         link.loopback and link.addrgenmode is None and (link.mtu or 0) >= IPV6_MTU for link in links.values()
     )

@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     ARPHRD_ETHER,
     IPV6_MTU,
     MACVLAN_KINDS,
+    WHY_NO_IPV6,
     WITHOUT_IPV6,
     DesiredLink,
     Link,
@@ -78,7 +79,7 @@ def check_ipv6(
         return
     if not has_ipv6(links):
         raise MacvtapError(
-            f"requires IPv6, which is disabled in this kernel (ipv6.disable=1). Remove {option}, or enable IPv6",
+            f"requires IPv6, and this kernel has no IPv6 ({WHY_NO_IPV6}). Remove {option}, or enable IPv6",
             path=join_path(entry.path, option),
         )
     mtu = differs.get("mtu") or (before.mtu if before else parent.mtu if parent else None)

@@ -19,7 +19,7 @@ def test_without_ipv6_there_is_nothing_of_it() -> None:
     (step,) = plan(wanted, host).steps
     assert step.after is not None
     assert set(step.after.settings) == {"ipv4/arp_filter", "ipv4/arp_announce"}
-    assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel does not support" in refused(want(), host)
+    assert "addresses[1]: 2001:db8::250 is IPv6, and this kernel has no IPv6 (ipv6.disable=1," in refused(want(), host)
 
 
 V4 = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))

@@ -58,3 +58,13 @@ def test_the_documentation_says_which_kernel_an_option_needs() -> None:
     for row in ROWS.values():
         if row.since:
             assert f"Needs Linux {row.since} or newer." in described[row.option]["description"]
+
+
+def test_a_kernel_without_ipv6_is_not_said_to_have_it_disabled() -> None:
+    # The module may as well be missing, or not built.
+    (step,) = planner.plan([mt0(addrgenmode="random")], host(MT0)).steps
+    text = str(kernel_errors.refusal_of(step, rtnetlink.Refusal(errno.EAFNOSUPPORT, "")))
+    assert text.endswith(
+        "The link has no IPv6: its MTU is below 1280, or this kernel has no IPv6 (ipv6.disable=1, or the module ipv6 "
+        "is not loaded)"
+    )
