@@ -23,6 +23,27 @@ OVERLAY = (
 )
 NO_NODES = "mkdir /tmp/dev; cp -a /dev/null /dev/urandom /tmp/dev; mount --move /tmp /dev"
 HIDDEN = "mount -t proc -o hidepid=2 none /proc"
+# A user namespace that has every user of the machine by the same number, which only root outside can make.
+ALL_USERS = (
+    "/usr/bin/python3",
+    "-c",
+    """if True:
+        import ctypes, os, sys
+        (inside, entered), (mapped, outside) = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            assert ctypes.CDLL(None).unshare(0x10000000) == 0
+            os.write(entered, b".")
+            os.read(mapped, 1)
+            os.execvp(sys.argv[1], sys.argv[1:])
+        os.read(inside, 1)
+        for users in ("uid", "gid"):
+            with open(f"/proc/{child}/{users}_map", "w") as file:
+                file.write("0 0 4294967295")
+        os.write(outside, b".")
+        sys.exit(os.waitpid(child, 0)[1] != 0)
+    """,
+)
 UPLINK = "ip link add eth0 type veth peer name far0; for link in eth0 far0; do ip link set $link up; done"
 
 
@@ -103,10 +124,13 @@ def test_a_container_whose_uplink_is_a_macvlan_link_from_outside(netns: Namespac
         assert run_module(module, {"name": params["name"], "state": "absent"}, prefix=prefix)["changed"]
 
 
+@pytest.mark.parametrize("into", [(*NOBODY, "unshare", "--user", "--map-root-user"), ALL_USERS], ids=["root", "all"])
 @pytest.mark.parametrize("force", [False, True])
-def test_root_of_a_user_namespace_makes_links_and_is_told_what_it_cannot_see(force: bool) -> None:
+def test_root_of_a_user_namespace_makes_links_and_is_told_what_it_cannot_see(
+    into: tuple[str, ...], force: bool
+) -> None:
     made = "ip link add link eth0 name mt0 address 52:54:00:00:00:01 type macvtap mode bridge"
-    prefix = [*NOBODY, *under("unshare", "--user", "--map-root-user", "--net", f"{UPLINK}; {made}")]
+    prefix = [*into, *under("unshare", "--net", f"{UPLINK}; {made}")]
     run_as = ["unshare", "--mount", *under("mount -t tmpfs none /run")]
     done = run_module("macvtap_link", {**BASE, "state": "absent", "force": force}, prefix=[*prefix, *run_as])
     if force:
