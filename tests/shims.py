@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from loopback import LO
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     OWNER_ALIAS,
     SCOPE_LINK,
@@ -17,7 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
-LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
 ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, carrier=True, altnames=frozenset({"uplink"}))
 ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1500, up=True, carrier=True)
 HOST0 = Link(

@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from compared import H1, U1, A, B, conflicts, macvtap, nic, only, places, web
 from fleet import Values, declared, found, iface, mac, uplink
+from loopback import LO
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -25,7 +26,7 @@ def test_a_missing_parent_is_one_conflict_for_all_its_links() -> None:
     ("parent", "message"),
     [
         (uplink(3, "port0", kind="veth", master="br0"), "port0 is a port of the bridge br0"),
-        (Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, hardware=772, loopback=True), "lo is the loopback link"),
+        (LO, "lo is the loopback link"),
         (uplink(3, "wlan0", wireless=True), "wlan0 is a wireless link"),
         (macvtap("mt0", mac(9)), "mt0 is a macvtap link"),
     ],

@@ -9,6 +9,8 @@ import typing as t
 from dataclasses import replace
 from functools import partial
 
+from loopback import LO
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import requests as adapter
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
@@ -38,6 +40,16 @@ DEFAULTS: dict[str, t.Any] = {
     "addrgenmode": "eui64",
     "allmulticast": False,
 }
+LOWERS = (
+    LO,
+    Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, allmulti=0),
+    Link("eth1", 3, mac="02:00:00:00:00:03", mtu=9000, up=True, altnames=frozenset({"uplink1"}), allmulti=0),
+    Link("br0", 4, "bridge", mac="02:00:00:00:00:04", mtu=1500, allmulti=0),
+    Link("port0", 5, "veth", mac="02:00:00:00:00:05", mtu=1500, master="br0"),
+)
+USUAL = LOWERS[1:3]
+MACS = tuple(f"02:00:00:00:01:{n:02x}" for n in range(6))
+MT0 = Link("mt0", 10, "macvtap", "eth0", 2, mac=MACS[0], mtu=1500, up=True, bclim=1, **{**DEFAULTS, "mode": "bridge"})
 # What changes on a link that exists, with nothing to heed.
 _HEEDED = ("mtu", "promiscuous", "bclim", "altnames", "allmulticast")
 FREE = tuple(

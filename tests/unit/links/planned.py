@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from loopback import LO
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, Links, Tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal
 
-LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True, addrgenmode="eui64")
 ETH0 = Link("eth0", 2, "veth", mac="02:00:00:00:00:02", mtu=1500, up=True)
 ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=9000, up=True)
 BR0 = Link("br0", 4, "bridge", mac="02:00:00:00:00:04", mtu=1500)

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
+from loopback import LO
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlans
@@ -15,7 +16,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import OWNER_ALIAS, DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
-LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True, addrgenmode="eui64")
 ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, altnames=frozenset({"trunk"}))
 ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1400, up=True)
 BOND = Link("bond0", 4, "bond", mac="02:00:00:00:00:04", mtu=1500, up=True)

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
+from loopback import LO
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
@@ -20,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal
 
-from .planned import BR0, ETH0, ETH1, LO, MT0, PASS, changes, host, mt0, new, recorded
+from .planned import BR0, ETH0, ETH1, MT0, PASS, changes, host, mt0, new, recorded
 
 ATTRIBUTES = (
     "promiscuous",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from loopback import LO
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import OWNER_ALIAS
@@ -79,7 +80,7 @@ def test_an_alternative_name_may_become_the_name_of_another_macvtap_link() -> No
 def test_parents_that_the_kernel_refuses_are_refused(backend: str, on: Host) -> None:
     links = {
         **LINKS,
-        "lo": Link("lo", 1, loopback=True),
+        "lo": LO,
         "mt9": Link("mt9", 9, "macvtap", parent="eth0", parent_index=2),
         "port": Link("port", 10, master="br0"),
         "br0": Link("br0", 11, "bridge"),

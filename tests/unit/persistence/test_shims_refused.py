@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
+from loopback import LO
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     OWNER_ALIAS,
@@ -78,7 +79,7 @@ def test_a_shim_that_carries_ansibles_connection_stays() -> None:
     ("parent", "why"), [("mt9", "is a macvtap link"), ("lo", "loopback"), ("eth7", "there is no link eth7")]
 )
 def test_a_parent_that_can_carry_no_shim_is_refused(parent: str, why: str) -> None:
-    links = {**LINKS, "lo": Link("lo", 1, loopback=True), "mt9": Link("mt9", 9, "macvtap", "eth0", 2)}
+    links = {**LINKS, "lo": LO, "mt9": Link("mt9", 9, "macvtap", "eth0", 2)}
     refused("shims[0].parent", why, replace(HOST, links=links), shim(parent))
 
 
