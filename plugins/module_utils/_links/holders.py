@@ -150,17 +150,23 @@ def _open_devices(directory: str, desired: t.Collection[Device], *, look: bool) 
     """Return which of the ``desired`` devices a process has open; ``look`` is whether to look at the descriptors.
 
     :raises PermissionError: this user may not inspect the process, or it ends at this moment: for root, too, the kernel
-        forbids a look at a descriptor of what is gone (proc_fd_access_allowed()).
+        forbids a look at a descriptor of what is gone (proc_fd_access_allowed()). Or its threads follow each other.
     """
-    descriptors = _descriptors(directory)
-    if descriptors or not _has_ended(directory):
-        return _open_of(directory, descriptors, desired, look=look)
-    # The first thread has ended and shows no descriptors. Others may go on with them.
-    devices: set[Device] = set()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for thread in (f"{directory}/task/{name}" for name in os.listdir(f"{directory}/task")):
-            devices |= _open_of(thread, _descriptors(thread), desired, look=False)
-    return devices
+    devices, complete = _open_of(directory, desired, look=look)
+    # What still shows some has but closed one.
+    if complete or _descriptors(directory):
+        return devices
+    # The first thread has ended, maybe while it was looked at, and shows no descriptors. Others may go on with them.
+    seen: set[str] = set()
+    for _attempt in range(_ATTEMPTS):
+        threads = _threads(directory) - seen
+        if not threads:
+            return devices
+        for thread in threads:
+            devices |= _open_of(f"{directory}/task/{thread}", desired, look=False)[0]
+        # One that has ended may have started another.
+        seen |= threads
+    raise PermissionError(errno.EACCES, "threads come and go too fast", directory)
 
 
 def _descriptors(directory: str) -> list[str]:
@@ -170,32 +176,34 @@ def _descriptors(directory: str) -> list[str]:
         return []
 
 
-def _has_ended(directory: str) -> bool:
+def _threads(directory: str) -> set[str]:
     try:
-        with open(f"{directory}/stat", "rb") as file:
-            # The name, in parentheses, may have any character in it.
-            return file.read().rpartition(b")")[2].split()[:1] == [b"Z"]
-    except OSError:
-        return False
+        return set(os.listdir(f"{directory}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
 
 
-def _open_of(directory: str, descriptors: t.Sequence[str], desired: t.Collection[Device], *, look: bool) -> set[Device]:
+def _open_of(directory: str, desired: t.Collection[Device], *, look: bool) -> tuple[set[Device], bool]:
+    """Return which of the ``desired`` devices a thread has open, and whether it has shown all its descriptors."""
     devices: set[Device] = set()
+    descriptors = _descriptors(directory)
+    complete = bool(descriptors)
     for descriptor in descriptors:
         try:
             found = os.stat(f"{directory}/fd/{descriptor}")
+            device = (os.major(found.st_rdev), os.minor(found.st_rdev))
+            if not stat.S_ISCHR(found.st_mode) or device not in desired or device in devices:
+                continue
+            if not (look and _is_left_over(int(os.path.basename(directory)), int(descriptor), found.st_rdev)):
+                devices.add(device)
         except PermissionError:
             if not _is_on_fuse(directory, descriptor):
                 raise
-            continue
+        except (FileNotFoundError, ProcessLookupError):  # closed meanwhile, or the thread has ended
+            complete = False
         except OSError:
             continue
-        device = (os.major(found.st_rdev), os.minor(found.st_rdev))
-        if not stat.S_ISCHR(found.st_mode) or device not in desired or device in devices:
-            continue
-        if not (look and _is_left_over(int(os.path.basename(directory)), int(descriptor), found.st_rdev)):
-            devices.add(device)
-    return devices
+    return devices, complete
 
 
 def _is_on_fuse(directory: str, descriptor: str) -> bool:
@@ -217,8 +225,9 @@ def _is_on_fuse(directory: str, descriptor: str) -> bool:
 
 
 def _is_left_over(process: int, descriptor: int, device: int) -> bool:
-    """Whether a descriptor is that of a tap whose link is gone, or is closed by now; False if that is not known.
+    """Whether a descriptor is that of a tap whose link is gone, or of another file by now; False if that is not known.
 
+    :raises FileNotFoundError, ProcessLookupError: it is closed by now, or the first thread has ended.
     :raises PermissionError: as :func:`_open_devices`.
     """
     with contextlib.ExitStack() as opened, contextlib.suppress(OSError, AttributeError):
@@ -237,9 +246,7 @@ def _is_left_over(process: int, descriptor: int, device: int) -> bool:
     # Such a process often ends, and closes it, right now.
     try:
         return os.stat(f"/proc/{process}/fd/{descriptor}").st_rdev != device
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    except PermissionError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         raise
     except OSError:
         return False
