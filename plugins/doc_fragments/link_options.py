@@ -74,7 +74,7 @@ options:
       - In mode V(source), whether frames from O(source_macs) go only to this link (C(nodst) of C(ip link)). Then the
         parent, and so the host itself, receives no frames from these addresses either. In other modes the flag has no
         effect.
-      - Needs Linux 5.13 or newer.
+      - Upstream Linux has it since 5.13.
     version_added: 0.2.0
     type: bool
   source_macs:
@@ -89,13 +89,13 @@ options:
     description:
       - Length of the queue of broadcast and multicast frames in packets, as requested by this link. The largest request
         of all links of the parent is in effect.
-      - Needs Linux 5.11 or newer.
+      - Upstream Linux has it since 5.11.
     version_added: 0.2.0
     type: int
   bclim:
     description:
       - Threshold for queuing broadcast frames, C(bclim) of C(ip link). All links of a parent share it.
-      - Needs Linux 6.4 or newer.
+      - Upstream Linux has it since 6.4.
     version_added: 0.2.0
     type: int
     aliases: [bc_cutoff]
@@ -110,7 +110,7 @@ options:
   altnames:
     description:
       - The complete list of alternative names of the link. An empty list removes all.
-      - Needs Linux 5.5 or newer.
+      - Upstream Linux has it since 5.5.
     version_added: 0.2.0
     type: list
     elements: str

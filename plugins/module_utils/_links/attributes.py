@@ -10,6 +10,7 @@ and its text in plugins/doc_fragments/link_options.py.
 
 from __future__ import annotations
 
+import errno
 import typing as t
 from dataclasses import dataclass, field, fields, replace
 
@@ -102,7 +103,13 @@ class Attributes:
     nodst: bool | None = field(
         default=None,
         metadata=row(
-            "nodst", "bool", wire=wire.of_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
+            "nodst",
+            "bool",
+            wire=wire.of_macvlan(*_FLAGS, bit=2, absent=False),
+            ip="nodst",
+            with_add=True,
+            since="5.13",
+            refused=errno.EINVAL,  # macvlan_validate()
         ),
     )
     bcqueuelen: int | None = field(
@@ -170,6 +177,7 @@ class Attributes:
             made_with=False,
             ip="altname",
             since="5.5",
+            refused=errno.EOPNOTSUPP,  # rtnetlink_rcv_msg(): it has a request of its own
         ),
     )
     # On an existing link the kernel ignores another number, and reports success. The same for IFLA_LINK.

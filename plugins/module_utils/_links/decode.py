@@ -18,10 +18,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # include/uapi/linux/if_link.h
-_ADDRESS, _IFNAME, _LINK, _STATS, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 1, 3, 5, 7, 10, 18, 23, 26, 27
+_ADDRESS, _IFNAME, _LINK, _STATS, _MASTER, _STATS64, _AF_SPEC, _GROUP = 1, 3, 5, 7, 10, 23, 26, 27
 _PROMISCUITY, _CARRIER, _LINK_NETNSID, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 30, 33, 37, 56, 57, 61
 _PERM_ADDRESS = 54
-_INFO_KIND, _INFO_DATA = 1, 2
+_INFO_KIND = 1
 _VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
 _RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
 _BRIDGE_VLAN_INFO, _PVID = 2, 2  # include/uapi/linux/if_bridge.h
@@ -233,7 +233,7 @@ def _anonymous(body: bytes, attrs: t.Mapping[int, bytes], inet6: t.Mapping[int, 
     get = attrs.get
     # With IFLA_LINK_NETNSID the index belongs to another namespace.
     ifla_link = _U32(get(_LINK, _ZERO))[0]
-    kind, of_kind = _of_kind(get(_LINKINFO, b""))
+    kind, of_kind = _of_kind(get(wire.LINKINFO, b""))
     values = {**_read(Place.LINK, attrs), **of_kind}
     for field, bit, inverted in _FLAGS:
         values[field] = bool(flags & bit) is not inverted
@@ -265,7 +265,7 @@ def _of_kind(info: bytes) -> tuple[str, dict[str, t.Any]]:
     """Return the kind of a link and the values of its kind, which many links have in common."""
     attrs = rtnetlink.attributes(info, 0, len(info))
     kind = wire.text(attrs.get(_INFO_KIND, b""))
-    data = attrs.get(_INFO_DATA, b"")
+    data = attrs.get(wire.INFO_DATA, b"")
     values = rtnetlink.attributes(data, 0, len(data))
     if kind in MACVLAN_KINDS:
         return kind, _read(Place.MACVLAN, values)

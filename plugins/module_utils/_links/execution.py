@@ -243,7 +243,7 @@ class Execution:
                 for n, answer in zip(numbers, rtnetlink.transact_at_once(sock, batch)):
                     step, request = asked[n]
                     if answer is not None and not requests.is_fulfilled(request, answer):
-                        failed[n] = refusal_of(step, answer)
+                        failed[n] = refusal_of(step, answer, request)
                     else:
                         self._done.add((step.target, action))
         self._fail_some([(asked[n][0], failed[n]) for n in sorted(failed)], action)

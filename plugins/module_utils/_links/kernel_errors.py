@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import IPV6_MTU, WHY_NO_IPV6, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 
 # What the kernel needs for each kind of link: configuration option and module.
@@ -23,23 +24,28 @@ _KERNEL_OPTIONS = {
 }
 
 
-def refusal_of(step: Step[Link], answer: rtnetlink.Refusal) -> MacvtapError:
-    """Return the error for a request of ``step`` that the kernel refused."""
-    return MacvtapError(f"the kernel refused {_action(step)}: {answer}{_hint(step, answer)}", path=step.path)
+def refusal_of(step: Step[Link], answer: rtnetlink.Refusal, request: bytes = b"") -> MacvtapError:
+    """Return the error for a ``request`` of ``step`` that the kernel refused; b"" is the link's removal."""
+    return MacvtapError(f"the kernel refused {_action(step)}: {answer}{_hint(step, answer, request)}", path=step.path)
 
 
 def check_ignored(remaining: Plan[Link]) -> None:
-    """Explain what remains to be done after a run by what the kernel ignores: options that a newer one has.
+    """Explain what remains to be done after a run by what older kernels ignore.
 
     :raises MacvtapError: there is such an option.
     """
     for step in remaining.steps:
-        for option, message in newer_options(step, os.uname().release):
-            raise MacvtapError(f"the kernel ignored it: {message}", path=join_path(step.path, option))
+        changed = {change.field for change in step.changes}
+        for row in newer_options(step, os.uname().release):
+            if row.option in changed and not row.refused:
+                raise MacvtapError(
+                    f"the link is without it after the change, as older kernels ignore it: {_since(row)}",
+                    path=join_path(step.path, row.option),
+                )
 
 
-def newer_options(step: Step[Link], release: str) -> t.Iterator[tuple[str, str]]:
-    """Yield the options that a step sets and Linux has only since a version after ``release``, and what each needs."""
+def newer_options(step: Step[Link], release: str) -> t.Iterator[Row]:
+    """Yield the options that a step sets and upstream Linux has only since a version after ``release``."""
     changed = {change.field for change in step.changes}
     for row in ROWS.values():
         value = getattr(step.after, row.field, None)
@@ -48,7 +54,11 @@ def newer_options(step: Step[Link], release: str) -> t.Iterator[tuple[str, str]]
         else:
             sets = row.option in changed
         if sets and row.since and _version(release) < _version(row.since):
-            yield row.option, f"{row.option} needs Linux {row.since} or newer, and this is {release}"
+            yield row
+
+
+def _since(row: Row) -> str:
+    return f"upstream Linux has it since {row.since}, and this is {os.uname().release}"
 
 
 def _version(release: str) -> tuple[int, ...]:
@@ -63,13 +73,14 @@ def _action(step: Step[Link]) -> str:
     return f"to change {step.target} ({', '.join(change.field for change in step.changes)})"
 
 
-def _hint(step: Step[Link], answer: rtnetlink.Refusal) -> str:
+def _hint(step: Step[Link], answer: rtnetlink.Refusal, request: bytes) -> str:
     if answer.code == errno.EAFNOSUPPORT:
         return f". The link has no IPv6: its MTU is below {IPV6_MTU}, or this kernel has no IPv6 ({WHY_NO_IPV6})"
-    if answer.code in (errno.EINVAL, errno.EOPNOTSUPP):
-        newer = [message for _option, message in newer_options(step, os.uname().release)]
-        return "".join(f". {message}" for message in newer) or _missing_kind(step, answer)
-    return _missing_kind(step, answer)
+    # Where the kernel says what it refuses, that is it.
+    newer = [] if answer.text else newer_options(step, os.uname().release)
+    attributes = request[rtnetlink.HEADER.size + rtnetlink.IFINFO.size :]
+    named = [row for row in newer if row.refused == answer.code and row.wire and row.wire.is_in(attributes)]
+    return "".join(f". {row.option}: {_since(row)}" for row in named) or _missing_kind(step, answer)
 
 
 def _missing_kind(step: Step[Link], answer: rtnetlink.Refusal) -> str:

@@ -29,7 +29,8 @@ class Row:
 
     ``ip`` is iproute2's keyword, used to create the link at boot. ``with_add``: the keyword is part of ``ip link add``.
     Without ``kept`` it is not persistent, because all links of a parent share it. ``since`` is the first Linux that
-    supports it, "" if all supported versions do.
+    supports it, "" if all supported versions do. An older one refuses it with the error ``refused`` (errno) and no
+    text, or ignores it (0); distributions may have it in an older one.
     """
 
     option: str
@@ -49,6 +50,7 @@ class Row:
     with_add: bool = False
     kept: bool = True
     since: str = ""
+    refused: int = 0
     field: str = ""
 
     def value(self, given: t.Any, path: str) -> t.Any:

@@ -29,6 +29,11 @@ class Place(enum.Enum):
     INET6 = "IFLA_AF_SPEC, AF_INET6"
 
 
+# include/uapi/linux/if_link.h: the attributes around those of a kind of link.
+LINKINFO, INFO_DATA = 18, 2
+_WITHIN = {Place.MACVLAN: (LINKINFO, INFO_DATA), Place.VLAN: (LINKINFO, INFO_DATA)}
+
+
 class Codec(t.NamedTuple):
     """A type of attribute: pyroute2's name for it, and its reader."""
 
@@ -89,6 +94,12 @@ class Wire:
             names = {number: word for word, number in self.words.items()}
             return lambda data: absent if data is None else names.get(read(data))
         return lambda data: absent if data is None else read(data)
+
+    def is_in(self, message: bytes) -> bool:
+        """Whether the attributes of a message, without what precedes them, have this one."""
+        for kind in _WITHIN.get(self.place, ()):
+            message = attributes(message, 0, len(message)).get(kind, b"")
+        return self.number in attributes(message, 0, len(message))
 
     def number_of(self, value: t.Any) -> t.Any:
         """Return the kernel's number for the value."""
