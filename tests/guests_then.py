@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the guests of a failed test say, for failures that nobody can repeat: in the report of the test."""
+"""What the kernels of a failed test's guests have logged, in its report: for failures that nobody can repeat."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return
     values = getattr(item, "funcargs", {}).values()
     for hv in {id(one): one for one in values if isinstance(one, libvirtd_fixture.Hypervisor)}.values():
-        report.sections += [(f"guest {name}", text) for name, text in said(hv)]
+        report.sections += [(f"guest {name}", text) for name, text in kernel_logs(hv)]
 
 
-def said(hv: libvirtd_fixture.Hypervisor) -> t.Iterator[tuple[str, str]]:
+def kernel_logs(hv: libvirtd_fixture.Hypervisor) -> t.Iterator[tuple[str, str]]:
     """Yield the last that the kernel of each running guest has logged, and what is plugged into it."""
     try:
         names = hv.virsh("list", "--name").split()
