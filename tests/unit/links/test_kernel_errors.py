@@ -86,10 +86,10 @@ def test_alternative_names_are_refused_in_a_request_of_their_own(monkeypatch: py
 def test_users_read_what_the_kernel_ignored(option: str, value: t.Any, since: str, release: str) -> None:
     plan = planner.plan([mt0(**{option: value})], host(MT0))
     if release == BULLSEYE:
-        said = (
+        message = (
             rf"^links\[3\]\.{option}: the link is without it .*: upstream Linux has it since {since}, and this is 5\.10"
         )
-        with pytest.raises(MacvtapError, match=said):
+        with pytest.raises(MacvtapError, match=message):
             kernel_errors.check_ignored(plan)
     else:
         kernel_errors.check_ignored(plan)
