@@ -39,6 +39,7 @@ class Impact(str, enum.Enum):
     PAUSE = "pause"
     REPLUG = "replug"
     RESTART = "restart"
+    MIGRATE = "migrate"
 
 
 @dataclass(frozen=True)

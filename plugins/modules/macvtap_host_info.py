@@ -312,11 +312,15 @@ libvirt:
       description: Its version, V(null) if it did not answer.
       type: str
       returned: always
+    memory_free:
+      description: The MiB of memory that the host could give to guests, V(null) if unknown.
+      type: int
+      returned: always
     reason:
       description: Why it did not, V(null) if it did.
       type: str
       returned: always
-  sample: {uri: "qemu:///system", available: true, version: 9.0.0, reason: null}
+  sample: {uri: "qemu:///system", available: true, version: 9.0.0, memory_free: 8192, reason: null}
 networks:
   description: All libvirt networks, sorted by name. V(null) if libvirt did not list them.
   returned: success
@@ -413,6 +417,10 @@ domains:
       description: Whether it has a managed save. Its next start restores the saved NICs.
       type: bool
       returned: always
+    memory:
+      description: Its memory in MiB, V(null) if its configuration is not stored.
+      type: int
+      returned: always
     saved_interfaces:
       description: The interfaces in its managed save, each with its C(mac), in the form of C(stored).
       type: list
@@ -444,6 +452,7 @@ domains:
       running: false
       persistent: true
       saved: false
+      memory: 2048
       saved_interfaces: []
       interfaces:
         - mac: "52:54:00:10:00:01"

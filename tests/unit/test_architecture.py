@@ -25,12 +25,13 @@ OF_NAMES = frozenset(("basename", "commonpath", "dirname", "join", "normpath", "
 
 # Planners, as patterns of file names.
 PLANNERS = (
-    "*.planner *.validate *.warnings *.impacts *.parents _domains.identity *.steps *.rollback *.vlans",
+    "*.planner *_planner *.validate *.warnings *.impacts *.parents _domains.identity *.steps *.rollback *.vlans",
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
     "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
     "_addresses.guests _addresses.options _addresses.ways",
+    "_migration.nics _migration.inventory _migration.along _migration.look",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
@@ -38,6 +39,9 @@ GLUE = (
     "_reflective_relay.ask",
     "_domains.run",
     "_networks.run",
+    "_migration.run",
+    "_migration.rule_run",
+    "_guard.reading",
     "_addresses.run",
     "_guard.around",
     "_runs.*",
@@ -49,7 +53,7 @@ GLUE = (
 LAYERS = (
     ("_host_plan",),
     ("_report", "_runs"),
-    ("_fleet", "_addresses"),
+    ("_fleet", "_addresses", "_migration"),
     ("_domains", "_dhcp"),
     ("_networks",),
     ("_persistence", "_keeper", "_guard"),

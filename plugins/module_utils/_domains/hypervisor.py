@@ -167,6 +167,10 @@ class Hypervisor:
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
+    def free_memory(self) -> int | None:
+        """Return the bytes of memory that the host could give to guests, None if unknown."""
+        return self._connection.retry(self._connection.free_memory)
+
     def networks(self) -> dict[str, Network]:
         """Return all libvirt networks, of every kind.
 

@@ -31,6 +31,7 @@ _LINK = (
 )
 Values = t.Mapping[str, t.Any]
 NO_REACH = Reach()
+_MEMORY = re.compile(r"<memory unit='KiB'>(\d+)</memory>")
 
 
 def links(
@@ -100,6 +101,7 @@ def domains(current: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
             "running": domain.running,
             "persistent": domain.persistent,
             "saved": domain.saved is not None,
+            "memory": _memory(domain.document),
             "saved_interfaces": [{"mac": one.mac, **_iface(one)} for one in domain.saved or ()],
             "interfaces": [
                 {"mac": _mac_of(stored, live), "stored": stored and _iface(stored), "live": live and _iface(live)}
@@ -108,6 +110,12 @@ def domains(current: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
         }
         for domain in current
     ]
+
+
+def _memory(document: str) -> int | None:
+    """Return the MiB of memory in a domain's XML by libvirt, None if it is not stored."""
+    found = _MEMORY.search(document)
+    return int(found[1]) >> 10 if found else None
 
 
 def _mac_of(stored: Iface | None, live: Iface | None) -> str:

@@ -74,6 +74,15 @@ class Connection:
         except self.libvirt.libvirtError:
             return True
 
+    def free_memory(self) -> int | None:
+        """Return the bytes of memory that are free, or that the host's caches would give away; None if unknown."""
+        try:
+            found = self.handle.getMemoryStats(self.libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
+        except self.libvirt.libvirtError:
+            return None
+        parts = [found[name] for name in ("free", "buffers", "cached") if name in found]
+        return sum(parts) << 10 if "free" in found else None
+
     def retry(self, do: t.Callable[[], _T]) -> _T:
         """Call ``do`` and return its result; call it again if libvirtd was restarted meanwhile.
 

@@ -13,10 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner as guard_planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import reading
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
@@ -30,7 +27,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host as persistence
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner as persistence_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
@@ -75,13 +71,9 @@ def _written() -> list[dict[str, t.Any]]:
 def _guards(*, counters: bool) -> dict[str, t.Any]:
     """Return all guards, or why they cannot be read: the library is missing, or this is not root."""
     try:
-        with contextlib.closing(Table()) as table:
-            guards = Guards(table, Installer(), known=Known(keeps=False))
-            found = [guard_planner.report(state) for _mac, state in sorted(guards.observe().guards.items())]
-            counted = [{"counters": guards.counters(one["mac"])} if counters else {} for one in found]
+        return {"guards": reading.guards(counters=counters), "guards_reason": None}
     except MacvtapError as exc:
         return {"guards": None, "guards_reason": _glue.message_of(exc)}
-    return {"guards": [{**one, **more} for one, more in zip(found, counted)], "guards_reason": None}
 
 
 _Finder = t.Callable[[hypervisor.Hypervisor, t.Optional[Host]], t.Dict[str, t.Any]]
@@ -139,11 +131,13 @@ def _libvirt(uri: str, timeout: int, find: _Finder | None) -> tuple[dict[str, t.
             networks = _networks(hv)
             pending = inspection.pending(outstanding) if hv.sees_requests else None
             addresses = _addresses(find, hv, host) if find else {}
+            free = hv.free_memory()
     except MacvtapError as exc:
         unknown = {"addresses": {"guests": None, "reason": exc.message}} if find else {}
-        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, (None, (), None), unknown
+        return {"uri": uri, "available": False, "version": None, "memory_free": None, "reason": exc.message}, (None, (), None), unknown
     version = inspection.version_text(host.version)
-    answered = {"uri": uri, "available": True, "version": version, "reason": None}
+    memory = None if free is None else free >> 20
+    answered = {"uri": uri, "available": True, "version": version, "memory_free": memory, "reason": None}
     return answered, (networks, tuple(host.domains.values()), pending), addresses
 
 

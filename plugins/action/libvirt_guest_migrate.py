@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's part of the module libvirt_guest_migrate: takes the destination from the inventory."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import inventory
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages
+
+_MODULE = "linuxvirt.macvtap.libvirt_guest_migrate"
+_NAMES = ("domain", "name", "guest")
+Result = t.Dict[str, t.Any]
+
+
+class ActionModule(ActionBase):
+    """Runs the module with what the inventory says of the destination."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: t.Any = None, task_vars: t.Mapping[str, t.Any] | None = None) -> Result:
+        """Return the module's result, or the error in what the inventory says."""
+        result: Result = super().run(tmp, task_vars)
+        variables = dict(task_vars or {})
+        options = dict(self._task.args)
+        if options.get("destination") is not None:
+            try:
+                options = {**self._of_inventory(options, variables), **options}
+            except (AnsibleError, MacvtapError) as exc:
+                result.update(failed=True, msg=str(exc))
+                return result
+        result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
+        return result
+
+    def _of_inventory(self, options: Result, variables: Result) -> Result:
+        """Return the options that the variables of the destination give.
+
+        :raises AnsibleError: a variable cannot be read.
+        :raises MacvtapError: the inventory has no such host, or it is this one.
+        """
+        name, hostvars = str(options["destination"]), variables["hostvars"]
+        own = variables["inventory_hostname"]
+        inventory.check(name, own, list(hostvars))
+        there = self._reader(hostvars, name)
+        here, known = (self._known(hostvars, one) for one in (own, name))
+        domain = next((str(options[one]) for one in _NAMES if one in options), "")
+        return {
+            "destination_uri": inventory.uri(name, known),
+            "interfaces": inventory.interfaces(domain, inventory.declared(there.stages())),
+            "uplinks": inventory.uplinks(here, known),
+        }
+
+    def _known(self, hostvars: t.Any, name: str) -> Result:
+        return self._reader(hostvars, name).plain(inventory.known(hostvars.raw_get(name)))
+
+    def _reader(self, hostvars: t.Any, name: str) -> role_stages.Reader:
+        return role_stages.Reader(self._templar, hostvars.raw_get(name))

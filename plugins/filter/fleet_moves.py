@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter fleet_moves: decides where guests go from hosts that are to be emptied, and back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet_moves
+short_description: Decide where guests go from hosts that are to be emptied, and back
+version_added: 0.2.0
+description:
+  - Decides for each running guest of some hosts which other host takes it, by their memory, and returns those that no
+    host can take, with the reasons. The playbook C(evacuate) moves them so.
+  - With O(homes), guests go back to where they were. The playbook C(return) moves them so.
+  - A guest goes to a host on which the inventory declares it, if it can. Otherwise to the one with the most memory left.
+options:
+  _input:
+    description: For each host by its name what M(linuxvirt.macvtap.macvtap_host_info) returns.
+    type: dict
+    required: true
+  sources:
+    description: The hosts to be emptied. Either this or O(homes) is required.
+    type: list
+    elements: str
+  targets:
+    description: The hosts that take guests. By default all of the input.
+    type: list
+    elements: str
+  given:
+    description: The hosts of single guests, by their names.
+    type: dict
+    default: {}
+  declared:
+    description: For each host by its name, the variable C(macvtap_domains_interfaces).
+    type: dict
+    default: {}
+  homes:
+    description: The hosts that guests go back to, by the guests' names. A guest that runs nowhere is left alone.
+    type: dict
+  apart:
+    description: Lists of guests of which no two may run on one host.
+    type: list
+    elements: list
+    default: []
+author:
+  - linuxvirt.macvtap contributors (!UNKNOWN)
+"""
+
+EXAMPLES = r"""
+- name: Show where the guests of hv1 go
+  ansible.builtin.debug:
+    msg: "{{ looks | linuxvirt.macvtap.fleet_moves(sources=['hv1'], apart=[['db1', 'db2']]) }}"
+  # {"moves": [{"domain": "db1", "source": "hv1", "destination": "hv2"}], "stuck": []}
+"""
+
+RETURN = r"""
+_value:
+  description: What is to be moved, and what cannot be.
+  type: dict
+  contains:
+    moves:
+      description: The guests that go, each with C(domain), C(source) and C(destination), the largest one first.
+      type: list
+      elements: dict
+    stuck:
+      description: The guests that cannot go, each with C(domain), C(source) and C(reason).
+      type: list
+      elements: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import moves
+
+
+def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
+    looks: t.Mapping[str, moves.Look],
+    sources: t.Sequence[str] | None = None,
+    *,
+    targets: t.Sequence[str] | None = None,
+    given: t.Mapping[str, str] | None = None,
+    declared: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]] | None = None,
+    apart: t.Sequence[t.Sequence[str]] = (),
+    homes: t.Mapping[str, str] | None = None,
+) -> dict[str, t.Any]:
+    """Return the moves, and the guests that are stuck."""
+    if (sources is None) == (homes is None):
+        raise AnsibleFilterError("fleet_moves: set either sources or homes")
+    try:
+        if homes is not None:
+            found, stuck = moves.home(looks, homes)
+        else:
+            domains = {host: {one.get("domain") for one in entries} for host, entries in (declared or {}).items()}
+            groups = tuple(frozenset(group) for group in apart)
+            options = moves.Options(tuple(sources or ()), tuple(targets or looks), given or {}, domains, groups)
+            found, stuck = moves.plan(looks, options)
+    except MacvtapError as exc:
+        raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
+    return {"moves": [one._asdict() for one in found], "stuck": [one._asdict() for one in stuck]}
+
+
+class FilterModule:
+    """The entry point for Ansible."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"fleet_moves": fleet_moves}

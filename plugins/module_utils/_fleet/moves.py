@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Where guests go from hosts that are to be emptied, and back, by what macvtap_host_info says of all hosts. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
+
+Look = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How guests are spread.
+
+    ``sources`` are the hosts to be emptied and ``targets`` those that take guests, in the order in which they are
+    preferred. ``given`` has the hosts of single guests. ``declared`` has the guests that the inventory declares, by
+    host. The guests of each list in ``apart`` do not run on one host.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    given: t.Mapping[str, str] = field(default_factory=dict)
+    declared: t.Mapping[str, t.Collection[t.Any]] = field(default_factory=dict)
+    apart: tuple[frozenset[str], ...] = ()
+
+
+class Move(t.NamedTuple):
+    """A guest, and the hosts that it leaves and goes to."""
+
+    domain: str
+    source: str
+    destination: str
+
+
+class Stuck(t.NamedTuple):
+    """A guest that no host can take, and why."""
+
+    domain: str
+    source: str
+    reason: str
+
+
+@dataclass
+class _Room:
+    """What a host still has to give: MiB of memory, None if unknown, and which guests run there."""
+
+    free: int | None
+    running: set[str]
+    domains: set[str]
+
+
+def plan(looks: t.Mapping[str, Look], options: Options) -> tuple[list[Move], list[Stuck]]:
+    """Return where each running guest of the sources goes, the largest ones first, and which cannot go.
+
+    :raises MacvtapError: a source is not known, or an option names a host or a guest that there is not.
+    """
+    _validate(looks, options)
+    rooms = {name: _room(looks[name]) for name in options.targets if _domains(looks.get(name)) is not None}
+    moves, stuck = [], []
+    guests = [
+        (domain.get("memory") or 0, source, domain["name"])
+        for source in options.sources
+        for domain in _domains(looks[source]) or ()
+        if domain["running"]
+    ]
+    for memory, source, name in sorted(guests, key=lambda guest: (-guest[0], guest[1:])):
+        candidates = _candidates(name, source, options)
+        against = {host: _against(name, memory, rooms.get(host), options) for host in candidates}
+        fitting = [host for host in candidates if not against[host]]
+        if not fitting:
+            reasons = "; ".join(f"{host}: {reason}" for host, reason in against.items())
+            stuck.append(Stuck(name, source, reasons or "there is no host that it may go to"))
+            continue
+        chosen = max(fitting, key=lambda host: (_prefers(name, host, options), _free(rooms[host])))
+        moves.append(Move(name, source, chosen))
+        room = rooms[chosen]
+        room.running.add(name)
+        room.free = None if room.free is None else room.free - memory
+    return moves, stuck
+
+
+def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str]) -> tuple[list[Move], list[Stuck]]:
+    """Return how the guests of ``homes`` come to the hosts that it has for them, and which cannot.
+
+    A guest that is at home, or runs nowhere, is left alone.
+    """
+    moves, stuck = [], []
+    for name, host in sorted(homes.items()):
+        places = [one for one, look in looks.items() if name in _running(look)]
+        if len(places) > 1:
+            stuck.append(Stuck(name, places[0], f"it runs on more than one host: {join_names(places)}"))
+        elif places and places[0] != host and _domains(looks.get(host)) is None:
+            stuck.append(Stuck(name, places[0], f"{host}: {_reason(looks.get(host))}"))
+        elif places and places[0] != host:
+            moves.append(Move(name, places[0], host))
+    return moves, stuck
+
+
+def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
+    for name in options.sources:
+        if _domains(looks.get(name)) is None:
+            raise MacvtapError(f"its guests are not known: {_reason(looks.get(name))}", path=f"host {name}")
+    guests = {one["name"] for name in options.sources for one in _domains(looks[name]) or ()}
+    for guest, host in options.given.items():
+        if host not in looks:
+            hint = did_you_mean(suggest(host, looks))
+            raise MacvtapError(f"{host!r} is none of the hosts{hint}", path=f"macvtap_migration_targets.{guest}")
+        if guest not in guests and not any(guest in _names(look) for look in looks.values()):
+            hint = did_you_mean(suggest(guest, guests))
+            raise MacvtapError(f"no host has a domain {guest!r}{hint}", path=f"macvtap_migration_targets.{guest}")
+
+
+def _candidates(name: str, source: str, options: Options) -> list[str]:
+    if name in options.given:
+        return [options.given[name]]
+    return [host for host in options.targets if host != source and host not in options.sources]
+
+
+def _prefers(name: str, host: str, options: Options) -> bool:
+    """Whether a guest goes there rather than to another host: the inventory declares it there."""
+    return name in options.declared.get(host, ())
+
+
+def _against(name: str, memory: int, room: _Room | None, options: Options) -> str:
+    """Return why a host cannot take a guest, "" if nothing is against it."""
+    if room is None:
+        return "it cannot be asked, or takes no guests"
+    if name in room.domains:
+        return "it has a domain of that name"
+    for group in options.apart:
+        others = sorted((group - {name}) & room.running) if name in group else []
+        if others:
+            return f"{others[0]} runs there, from which it is kept apart"
+    if room.free is not None and memory > room.free:
+        return f"it needs {memory} MiB of memory, and {max(room.free, 0)} MiB are left"
+    return ""
+
+
+def _free(room: _Room) -> int:
+    return room.free or 0
+
+
+def _room(look: Look) -> _Room:
+    free = look["libvirt"].get("memory_free")
+    return _Room(free, _running(look), _names(look))
+
+
+def _running(look: Look) -> set[str]:
+    return {one["name"] for one in _domains(look) or () if one["running"]}
+
+
+def _names(look: Look) -> set[str]:
+    return {one["name"] for one in _domains(look) or ()}
+
+
+def _domains(look: Look | None) -> t.Sequence[Look] | None:
+    """Return the domains of a host, None if they are not known."""
+    if not look or "domains" not in look or not (look.get("libvirt") or {}).get("available"):
+        return None
+    found: t.Sequence[Look] = look["domains"]
+    return found
+
+
+def _reason(look: Look | None) -> str:
+    if not look:
+        return "it was not looked at. Is it in the group hypervisors, or in macvtap_hosts?"
+    return str(look.get("msg") or (look.get("libvirt") or {}).get("reason") or "it was not looked at")

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The libvirt adapter: reads a guest on both hosts, and moves it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import RuleStore
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of, opened
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import capabilities, settling
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
+    ENDED,
+    MOVED,
+    UNDEFINED,
+    Both,
+    Desired,
+    Guest,
+    Side,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.transfer import Sent, transfer
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+
+# How long the two hosts have to agree on where the guest is, after a migration that broke off.
+_SETTLE_SECONDS = 20.0
+_POLL_SECONDS = 0.2
+
+
+@contextlib.contextmanager
+def connected(uri: str, destination_uri: str) -> t.Iterator[Migration]:
+    """Connect to the libvirt that has the guest, and to that of the destination.
+
+    :raises MacvtapError: there is no daemon, or it refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(opened(uri, Connection, read_only=False))
+        try:
+            destination = stack.enter_context(opened(destination_uri, Connection, read_only=False))
+        except MacvtapError as exc:
+            exc.path = "destination_uri"
+            raise
+        yield Migration(source, destination)
+
+
+class Migration:
+    """Both connections, and what this run has done over them."""
+
+    def __init__(self, source: Connection, destination: Connection) -> None:
+        self._source = source
+        self._destination = destination
+        self._hosts = {id(one): Hypervisor(one, 0, RuleStore()) for one in (source, destination)}
+        # Of this host, None where they are not known.
+        self._links: Links | None = None
+        # What libvirt measured of the guest that has moved.
+        self.measured: dict[str, t.Any] = {}
+        # Whether the guest's host is this one.
+        self.is_local = source.local
+
+    def observe(self, name: str) -> Both:
+        """Read the domain ``name`` on both hosts.
+
+        :raises MacvtapError: one of them cannot be read.
+        """
+        # The source first: a guest that is on its way to it has left nothing running on the destination.
+        source = self._source.retry(lambda: self._side(self._source, name))
+        destination = self._destination.retry(lambda: self._side(self._destination, name, source.domain))
+        both = Both(source, destination)
+        here = source.domain
+        if here is None or (destination.domain is not None and destination.domain.running):
+            return both
+        return self._source.retry(lambda: self._with_guest(both, here))
+
+    def _side(self, connection: Connection, name: str, guest: Domain | None = None) -> Side:
+        """Read one of the hosts; ``guest`` is the domain on the other one."""
+        one = self._hosts[id(connection)]
+        host = one.observe([name])
+        networks = host.networks
+        if connection is self._source:
+            self._links = host.links
+        if guest is not None:
+            host = one.with_macs(host)
+            networks = one.networks()
+        with connection.translate_errors(f"cannot query {connection.uri}"):
+            return Side(
+                uri=connection.uri,
+                name=str(connection.handle.getHostname()),
+                uuid=capabilities.host_uuid(connection),
+                version=int(connection.handle.getLibVersion()),
+                emulator=int(connection.handle.getVersion()),
+                domain=host.domains.get(name),
+                namesake=_namesake(connection, guest.uuid) if guest is not None else "",
+                known=host.known,
+                macs=host.macs,
+                networks=networks,
+                free=connection.free_memory(),
+            )
+
+    def _with_guest(self, both: Both, here: Domain) -> Both:
+        """Return ``both`` with what decides whether the guest can move."""
+        source = self._source
+        with source.translate_errors(f"cannot read domain {here.name!r}"):
+            handle = source.handle.lookupByUUIDString(here.uuid)
+            sent = _documents(source, handle, here)
+            facts = capabilities.of_guest(source, handle, here)
+        with self._destination.translate_errors(f"cannot query {both.destination.uri}", "destination_uri"):
+            unfit = capabilities.unfit(self._destination, facts)
+        modes = {iface.mac: iface.values["mode"] for iface in here.live if iface.stale_mode is not None}
+        return replace(
+            both,
+            live=xml.interfaces(sent[0]) if here.running else (),
+            stored=xml.interfaces(sent[1]) if sent[1] else (),
+            modes=modes,
+            blockers=facts.blockers,
+            unfit=unfit,
+            memory=facts.memory if here.running else None,
+            used=facts.used,
+            mtus=self._mtus(here),
+        )
+
+    def _mtus(self, here: Domain) -> dict[str, int]:
+        """Return the MTUs of the guest's links; none where they are out of reach."""
+        links = self._links or {}
+        found = {iface.mac: links[name].mtu for iface in here.live if (name := iface.get("target") or "") in links}
+        return {mac: mtu for mac, mtu in found.items() if mtu is not None}
+
+    def apply(self, steps: t.Sequence[Step[Guest]], journal: Journal[Guest], desired: Desired) -> None:
+        """Move the guest, or remove what is left of it here.
+
+        :raises MacvtapError: that failed. The message has where the guest is.
+        """
+        for step in steps:
+            guest = t.cast("Guest", step.after)
+            if guest.action == MOVED:
+                self._move(step, guest, journal, desired)
+            else:
+                self._remove_rest(step, guest, journal)
+
+    def _move(self, step: Step[Guest], guest: Guest, journal: Journal[Guest], desired: Desired) -> None:
+        source = self._source
+        with source.translate_errors(f"cannot read domain {guest.domain!r}"):
+            handle = source.handle.lookupByUUIDString(guest.uuid)
+            if source.instance(handle) != guest.instance:
+                raise MacvtapError(
+                    f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
+                )
+            live, stored = _documents(source, handle, None)
+            keep = bool(handle.isPersistent()) if desired.persistent is None else desired.persistent
+        stored_there = xml.edit(stored or live, guest.stored) if keep and stored else None
+        # A guest that does not run is moved by what is stored.
+        sent_live = xml.edit(live, guest.live) if guest.running else stored_there or stored
+        sent = Sent(sent_live, stored_there, self._destination.uri)
+        journal.record(step, MOVED)
+        ended = transfer(source.libvirt, handle, desired, sent, running=guest.running)
+        if ended.error is None:
+            self._measure(guest)
+            return
+        reason = ended.aborted or message_of(ended.error)
+        where = self._settled(guest)
+        if where:
+            raise MacvtapError(
+                f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
+            )
+
+    def _measure(self, guest: Guest) -> None:
+        """Note what libvirt measured; it never fails a run."""
+        destination = self._destination
+        with contextlib.suppress(destination.libvirt.libvirtError, MacvtapError):
+            handle = destination.handle.lookupByUUIDString(guest.uuid)
+            self.measured = dict(handle.jobStats(destination.libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED))
+
+    def _remove_rest(self, step: Step[Guest], guest: Guest, journal: Journal[Guest]) -> None:
+        """Remove the domain here of a guest that runs there."""
+        source = self._source
+        with source.translate_errors(f"cannot remove domain {guest.domain!r} here"):
+            handle = source.handle.lookupByUUIDString(guest.uuid)
+            if source.instance(handle) != guest.instance:
+                raise MacvtapError(
+                    f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
+                )
+            journal.record(step, guest.action)
+            if guest.action == ENDED:
+                handle.destroy()
+            if guest.action in (ENDED, UNDEFINED):
+                _undefine(source, guest.uuid)
+
+    def _settled(self, guest: Guest) -> str:
+        """Wait until the guest is on one host after a migration that broke off. Return "" if it is the destination.
+
+        Otherwise return in words where it is. A guest that stands still here, and is nowhere else, goes on here.
+        """
+        until = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            where, unsettled = settling.UNDECIDED, ""
+            try:
+                self._source.ensure()
+                self._destination.ensure()
+                here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
+                where = settling.place(here, there, running=guest.running)
+                if where == settling.RESUME:
+                    self._source.handle.lookupByUUIDString(guest.uuid).resume()
+                unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
+            except (MacvtapError, self._source.libvirt.libvirtError) as exc:
+                what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
+                where = settling.UNDECIDED
+                unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
+            if where == settling.THERE:
+                return ""
+            if where != settling.UNDECIDED:
+                ends = guest.running and here == settling.STORED
+                return "The guest has stopped meanwhile, and is stored here" if ends else _HERE[where]
+            if time.monotonic() > until:
+                return unsettled
+            time.sleep(_POLL_SECONDS)
+
+
+_HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
+_BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
+
+
+def _look(connection: Connection, uuid: str) -> str:
+    """Return what one host says of the domain of this UUID: see settling.py."""
+    domain = connection.guest(uuid)
+    if domain is None:
+        return settling.ABSENT
+    if not domain.isActive():
+        return settling.STORED
+    job = connection.job(domain)
+    if job:
+        return _BY_JOB.get(job, job)
+    return settling.PAUSED if connection.paused(domain) else settling.RUNNING
+
+
+def _undefine(connection: Connection, uuid: str) -> None:
+    """Remove what is stored of a domain, and nothing that an administrator would miss: its NVRAM has moved along."""
+    domain = connection.guest(uuid)
+    if domain is None or not domain.isPersistent():
+        return
+    flags = connection.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+    domain.undefineFlags(flags)
+
+
+def _documents(connection: Connection, handle: t.Any, domain: Domain | None) -> tuple[str, str]:
+    """Return the XML that libvirt sends of a guest that runs ("" if it does not), and of what is stored."""
+    libvirt = connection.libvirt
+    secure, inactive = libvirt.VIR_DOMAIN_XML_SECURE, libvirt.VIR_DOMAIN_XML_INACTIVE
+    running = domain.running if domain is not None else bool(handle.isActive())
+    persistent = domain.persistent if domain is not None else bool(handle.isPersistent())
+    live = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | secure) if running else ""
+    return str(live), str(handle.XMLDesc(inactive | secure)) if persistent else ""
+
+
+def _namesake(connection: Connection, uuid: str) -> str:
+    domain = connection.guest(uuid)
+    return "" if domain is None else str(domain.name())

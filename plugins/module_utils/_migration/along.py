@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What goes with a guest's NICs and is kept by a host, not by libvirt: guards, and who receives all multicast. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import RULES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Along
+
+_ALL = "allmulticast"
+
+
+def of(domain: Domain, guards: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Along, ...]:
+    """Return what a host keeps for the NICs of a domain, by its ``guards`` as modules return them."""
+    by_mac = {guard["mac"]: guard for guard in guards}
+    ifaces: dict[str, list[Iface]] = {}
+    for iface in (*domain.stored, *domain.live):
+        ifaces.setdefault(iface.mac, []).append(iface)
+    found = [
+        Along(mac, any(_receives_all(iface) for iface in same), _options(by_mac.get(mac)))
+        for mac, same in sorted(ifaces.items())
+    ]
+    return tuple(one for one in found if one.exists)
+
+
+def report(one: Along) -> dict[str, t.Any]:
+    """Return what a module returns, and libvirt_guest_rules accepts."""
+    return {"mac": one.mac, _ALL: one.allmulticast, "guard": dict(one.guard) if one.guard is not None else None}
+
+
+def _receives_all(iface: Iface) -> bool:
+    # libvirt sets it for a trusted guest, and in mode passthrough it must not be set.
+    trusted = iface.get("trust_guest_rx_filters") == "yes"
+    return iface.get(_ALL) == "yes" and not trusted and iface.get("mode") != "passthrough"
+
+
+def _options(guard: t.Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
+    if guard is None:
+        return None
+    # What is not limited has no value.
+    return {name: guard[name] for name in RULES if guard.get(name) not in (None, "", [])}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What an inventory says of a migration: the destination's URI, and its NICs there. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
+
+_URI, _UPLINK, _HOST = "macvtap_migration_uri", "macvtap_uplink", "ansible_host"
+_CONNECTION = ("source", "mode", "network", "portgroup")
+_MODULE = "libvirt_direct_iface"
+
+
+class _Stage(t.Protocol):
+    """A task of a role: its module and options, or the error why they are unknown."""
+
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def options(self) -> t.Mapping[str, t.Any]: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+def check(name: str, own: str, hosts: t.Sequence[str]) -> None:
+    """Refuse a destination that is not another host of the inventory.
+
+    :raises MacvtapError: it is not.
+    """
+    if name == own:
+        raise MacvtapError(f"{name!r} is the host that the task runs on", path="destination")
+    if name not in hosts:
+        hint = did_you_mean(suggest(name, hosts))
+        raise MacvtapError(
+            f"the inventory has no host {name!r}{hint}. Set destination_uri for a host that it does not have",
+            path="destination",
+        )
+
+
+def known(variables: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the variables of a host that matter here."""
+    return [name for name in (_URI, _UPLINK, _HOST) if name in variables]
+
+
+def uri(name: str, variables: t.Mapping[str, t.Any]) -> str:
+    """Return the URI by which the libvirt of other hosts reaches that of the host ``name``."""
+    return str(variables.get(_URI) or f"qemu+ssh://{_in_uri(str(variables.get(_HOST) or name))}/system")
+
+
+def _in_uri(host: str) -> str:
+    # An IPv6 address.
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def declared(stages: t.Iterable[_Stage]) -> list[dict[str, t.Any]]:
+    """Return the NICs that a host's roles declare, each with the defaults of its task.
+
+    :raises MacvtapError: a variable cannot be read.
+    """
+    found = []
+    for stage in stages:
+        if stage.module != _MODULE:
+            continue
+        if stage.error is not None:
+            raise MacvtapError(f"its variables cannot be read: {stage.error}", path="destination")
+        options = stage.options
+        found += [
+            _with_defaults(entry, options)
+            for entry in options.get("interfaces") or ()
+            if isinstance(entry, dict) and (entry.get("state") or options.get("state")) != "absent"
+        ]
+    return found
+
+
+def _with_defaults(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return a NIC with what its task says of all, unless the NIC excludes that."""
+    own = {name for name in _CONNECTION if entry.get(name)}
+    excluded = ("source", "mode") if "network" in own else ("network", "portgroup") if "source" in own else ()
+    defaults = {name: options[name] for name in _CONNECTION if options.get(name) and name not in excluded}
+    found = {**defaults, **{name: entry[name] for name in ("domain", "mac", *own) if entry.get(name)}}
+    if found.get("network"):
+        return {name: value for name, value in found.items() if name not in ("source", "mode")}
+    return found
+
+
+def interfaces(domain: str, entries: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return the option ``interfaces`` for a domain; ``entries`` are the NICs that the destination declares."""
+    ours = [entry for entry in entries if entry.get("domain") == domain and entry.get("mac")]
+    return [{name: value for name, value in entry.items() if name != "domain"} for entry in ours]
+
+
+def uplinks(here: t.Mapping[str, t.Any], there: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """Return the option ``uplinks``, by the variables of the two hosts."""
+    own, other = here.get(_UPLINK), there.get(_UPLINK)
+    return {str(own): str(other)} if own and other else {}

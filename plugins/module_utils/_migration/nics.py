@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A guest's NICs as they are on the host that the guest moves to. Pure.
+
+libvirt compares the guest's virtual machine with what it is to be there: MAC address, model, MTU, virtio options and
+slot. It does not compare type and source (measured with 9.0 and 11.3), so the link underneath may be any other one.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import without_generated
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired
+
+_OF_UPLINK, _OF_NETWORK = ("source", "mode"), ("network", "portgroup")
+# What an interface shows of what it is connected to.
+PLACE = ("type", *_OF_UPLINK, *_OF_NETWORK)
+Edits = t.Tuple[t.Tuple[Iface, Iface], ...]
+
+
+def edits(ifaces: t.Iterable[Iface], desired: Desired, modes: t.Mapping[str, str] | None = None) -> Edits:
+    """Return what to change in the XML that has ``ifaces``, as (before, after), without what stays as it is.
+
+    ``modes`` are those of links that libvirt does not know, by MAC address.
+    """
+    declared = {nic.mac: nic.given for nic in desired.nics}
+    moved = []
+    for iface in ifaces:
+        given = declared.get(iface.mac) or _by_uplink(iface, desired.uplinks)
+        moved.append((iface, there(iface, given, (modes or {}).get(iface.mac))))
+    return tuple((before, after) for before, after in moved if before != after)
+
+
+def _by_uplink(iface: Iface, uplinks: t.Mapping[str, str]) -> dict[str, str]:
+    source = iface.get("source") if iface.type == "direct" and iface.get("network") is None else None
+    return {"source": uplinks[source]} if source is not None and source in uplinks else {}
+
+
+def there(iface: Iface, given: t.Mapping[str, str], mode: str | None = None) -> Iface:
+    """Return an interface as it is on the destination. ``mode`` is that of its link, if libvirt does not know."""
+    if iface.type == "direct" and mode is not None and iface.get("mode") is not None:
+        iface = replace(iface, values={**iface.values, "mode": mode})
+    if not given:
+        # Its link gets a name of its own there.
+        kept = without_generated(iface.values)
+        return replace(iface, values=kept) if iface.type == "direct" and kept != iface.values else iface
+    return _connected(iface, given)
+
+
+def _connected(iface: Iface, given: t.Mapping[str, str]) -> Iface:
+    values = without_generated(iface.values)
+    for name in ("alias", "pci_address"):
+        # The guest's own.
+        if iface.get(name) is not None:
+            values[name] = iface.values[name]
+    if given.get("network") is not None:
+        values = {name: text for name, text in values.items() if name not in _OF_NETWORK}
+        values = networks.storable({**values, **given}, given, iface if iface.type == "direct" else None)
+    elif given.get("source") is not None:
+        values = {name: text for name, text in values.items() if name not in _OF_NETWORK}
+        if iface.type != "direct" or "mode" not in values:
+            values["mode"] = "bridge"
+    return replace(iface, type="direct", origin=None, values={**values, **given})
+
+
+def place(iface: Iface) -> dict[str, t.Any]:
+    """Return what an interface is connected to, by the fields that say so; None where it has none."""
+    found: dict[str, t.Any] = {name: iface.get(name) for name in PLACE[1:]}
+    return {"type": iface.type, **found, "source": iface.origin if iface.type != "direct" else found["source"]}

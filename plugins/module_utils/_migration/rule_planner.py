@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Plans the udev rules for NICs of guests that come to a host, or have left it. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+
+_FIELD = "allmulticast"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whether the link of the NIC with this MAC address is to receive all multicast at each start of its guest."""
+
+    path: str
+    mac: str
+    receives_all: bool
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The host: the MAC addresses with a rule, None where rules are not possible, and why; whose addresses are whose.
+
+    ``macs`` has the addresses that domains of the host have, with the domains' names.
+    """
+
+    managed: frozenset[str] | None
+    unsupported: str = ""
+    macs: t.Mapping[str, tuple[str, ...]] | None = None
+
+
+def staying(macs: t.Iterable[str], rules: Rules) -> dict[str, tuple[str, ...]]:
+    """Return the addresses that domains of this host have, with the names of these: their rules are not removed."""
+    return {mac: names for mac in macs if (names := (rules.macs or {}).get(mac, ()))}
+
+
+def plan(wanted: t.Sequence[Wanted], rules: Rules) -> Plan[Wanted]:
+    """Return the rules to write or to remove."""
+    if rules.managed is None:
+        asked = [one.mac for one in wanted if one.receives_all]
+        warning = f"links of {join_names(asked)} get no rule for all multicast: {rules.unsupported}"
+        return Plan(warnings=(warning,) if asked else ())
+    return Plan(tuple(_step(one, one.mac in rules.managed) for one in wanted))
+
+
+def undo(journal: Journal[Wanted], rules: Rules) -> Plan[Wanted]:
+    """Return what puts back the rules that this run has changed, and nobody else since."""
+    managed = rules.managed or frozenset()
+    begun = [t.cast("Wanted", step.after) for step in journal.steps]
+    changed = [one for one in begun if (one.mac in managed) == one.receives_all]
+    return Plan(tuple(_step(Wanted(one.path, one.mac, not one.receives_all), one.mac in managed) for one in changed))
+
+
+def _step(one: Wanted, has: bool) -> Step[Wanted]:
+    before = Wanted(one.path, one.mac, has)
+    changes = () if has == one.receives_all else (Change(one.mac, _FIELD, has, one.receives_all, Impact.CONFIG),)
+    return Step(one.mac, before, one, changes, {_FIELD: has}, {_FIELD: one.receives_all}, path=one.path)

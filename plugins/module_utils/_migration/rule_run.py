@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Glue for libvirt_guest_rules: the stages of a run over udev rules."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import RuleStore
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import rule_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Rules, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step, converge
+
+
+def read(hypervisor: Hypervisor, store: RuleStore) -> Rules:
+    """Return the rules of this host, and whose addresses its domains have.
+
+    :raises MacvtapError: libvirt cannot be asked, or this user may not read a domain.
+    """
+    found = store.observe()
+    # None of its domains is read by name, so that all are others.
+    macs = hypervisor.with_macs(Host("", {})).macs
+    return Rules(found.managed_rules, found.rules_unsupported, macs)
+
+
+def run(
+    hypervisor: Hypervisor, store: RuleStore, wanted: t.Sequence[Wanted], *, check_mode: bool, diff: bool
+) -> dict[str, t.Any]:
+    """Write or remove rules, and return the module's result.
+
+    :raises MacvtapError: as :func:`converge`.
+    """
+
+    def apply(steps: t.Sequence[Step[Wanted]], journal: Journal[Wanted]) -> None:
+        for step in steps:
+            journal.record(step)
+        changed = [t.cast("Wanted", step.after) for step in steps]
+        if changed:
+            store.apply({one.mac: one.receives_all for one in changed}, changed[0].path)
+
+    outcome = converge(
+        lambda: read(hypervisor, store),
+        lambda rules, _none: rule_planner.plan(wanted, rules),
+        apply,
+        rule_planner.undo,
+        check_mode=check_mode,
+    )
+    return {**outcome.plan.result(diff=diff), "warnings": [*outcome.plan.warnings, *store.warnings]}

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Where a guest is after a migration that broke off, by what both hosts say of it. Pure."""
+
+from __future__ import annotations
+
+# What one host says of a domain. STANDS_BY is a guest that is paused for a migration; other states are jobs.
+STATES = (ABSENT, STORED, RUNNING, PAUSED, STANDS_BY, MIGRATING) = (
+    "absent",
+    "stored",
+    "running",
+    "paused",
+    "standing by",
+    "migrating",
+)
+# Where it is: on the destination; here, where it still is or goes on; or not decided yet.
+PLACES = (THERE, HERE, RESUME, UNDECIDED) = ("there", "here", "resume", "")
+
+
+def place(here: str, there: str, *, running: bool) -> str:
+    """Return where the guest is. ``running`` is whether it ran when its migration began."""
+    if running:
+        if there == RUNNING or (there == PAUSED and here in (ABSENT, STORED)):
+            return THERE if here in (ABSENT, STORED, STANDS_BY) else UNDECIDED
+        if there not in (ABSENT, STORED):
+            return UNDECIDED
+        if here == STANDS_BY:
+            return RESUME
+        return HERE if here in (RUNNING, PAUSED, STORED) else UNDECIDED
+    if here == ABSENT:
+        return THERE if there == STORED else UNDECIDED
+    return HERE if here == STORED else UNDECIDED

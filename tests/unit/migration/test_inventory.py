@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What an inventory says of a migration."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import inventory
+
+MAC = "52:54:00:00:01:01"
+
+
+class Stage(t.NamedTuple):
+    module: str
+    options: t.Mapping[str, t.Any]
+    error: str | None = None
+
+
+def of_web1(entry: dict[str, t.Any], **options: t.Any) -> list[dict[str, t.Any]]:
+    stage = Stage("libvirt_direct_iface", {"interfaces": [{"domain": "web1", "mac": MAC, **entry}], **options})
+    return inventory.interfaces("web1", inventory.declared([Stage("macvtap_link", {}), stage]))
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "found"),
+    [
+        ({"source": "eth1"}, {}, {"source": "eth1"}),
+        ({}, {"source": "eth1", "mode": "private"}, {"source": "eth1", "mode": "private"}),
+        ({"source": "eth2"}, {"source": "eth1", "mode": "vepa"}, {"source": "eth2", "mode": "vepa"}),
+        ({"network": "lan"}, {"source": "eth1", "mode": "vepa"}, {"network": "lan"}),
+        ({"source": "eth2"}, {"network": "lan", "portgroup": "web"}, {"source": "eth2"}),
+        ({"portgroup": "db"}, {"network": "lan", "portgroup": "web"}, {"network": "lan", "portgroup": "db"}),
+        ({"source": "eth1", "mode": "auto"}, {}, {"source": "eth1", "mode": "auto"}),
+        (
+            {"model": "virtio", "live": "replug", "guard": {}},
+            {"source": "eth1", "state": "present"},
+            {"source": "eth1"},
+        ),
+    ],
+)
+def test_a_nic_has_what_the_destination_declares(
+    entry: dict[str, t.Any], options: dict[str, t.Any], found: dict[str, str]
+) -> None:
+    assert of_web1(entry, **options) == [{"mac": MAC, **found}]
+
+
+def test_other_domains_and_absent_nics_do_not_count() -> None:
+    assert of_web1({"domain": "web2", "source": "eth1"}) == []
+    assert of_web1({"state": "absent", "source": "eth1"}) == []
+    assert of_web1({"mac": None, "source": "eth1"}) == []
+    assert of_web1({"source": "eth1"}, state="absent") == []
+
+
+def test_variables_that_cannot_be_read_are_an_error() -> None:
+    with pytest.raises(MacvtapError, match=r"^destination: its variables cannot be read: 'x' is undefined$"):
+        inventory.declared([Stage("libvirt_direct_iface", {}, "'x' is undefined")])
+
+
+@pytest.mark.parametrize(
+    ("variables", "uri"),
+    [
+        ({}, "qemu+ssh://hv2/system"),
+        ({"ansible_host": "192.0.2.7"}, "qemu+ssh://192.0.2.7/system"),
+        ({"ansible_host": "2001:db8::7"}, "qemu+ssh://[2001:db8::7]/system"),
+        (
+            {"ansible_host": "192.0.2.7", "macvtap_migration_uri": "qemu+tls://hv2.lan/system"},
+            "qemu+tls://hv2.lan/system",
+        ),
+    ],
+)
+def test_the_uri_of_a_host(variables: dict[str, str], uri: str) -> None:
+    assert inventory.uri("hv2", variables) == uri
+
+
+def test_the_uplinks_of_both_hosts() -> None:
+    assert inventory.uplinks({"macvtap_uplink": "eth0"}, {"macvtap_uplink": "enp3s0"}) == {"eth0": "enp3s0"}
+    assert inventory.uplinks({}, {"macvtap_uplink": "enp3s0"}) == {}
+    assert inventory.uplinks({"macvtap_uplink": "eth0"}, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hv1", "destination: 'hv1' is the host that the task runs on"),
+        ("hw2", "destination: the inventory has no host 'hw2'; did you mean hv2.*"),
+    ],
+)
+def test_the_destination_is_another_host_of_the_inventory(name: str, message: str) -> None:
+    with pytest.raises(MacvtapError, match=message):
+        inventory.check(name, "hv1", ["hv1", "hv2", "hv3"])
+    inventory.check("hv2", "hv1", ["hv1", "hv2", "hv3"])

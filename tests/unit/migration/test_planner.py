@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What moves a guest, what is left to do after a migration that broke off, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import planner, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
+    ENDED,
+    MOVED,
+    UNDEFINED,
+    Both,
+    Desired,
+    Guest,
+    NicThere,
+    Side,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, Portgroup
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
+
+MAC, OTHER = "52:54:00:00:01:01", "52:54:00:00:01:02"
+NIC = Iface(MAC, values={"source": "eth0", "mode": "bridge", "trust_guest_rx_filters": "no"}, xml="<interface/>")
+GIB = 1 << 30
+LAN = Network("bridge", ("eth0",), name="lan", active=True, live=Definition("bridge", ("eth0",)))
+WEB1 = Domain("web1", "uuid-1", stored=(NIC,))
+RUNNING = replace(WEB1, running=True, live=(NIC,), instance="7")
+MOVE = Desired("web1", uplinks={"eth0": "lan0"})
+
+
+def both(
+    here: Domain | None, there: Domain | None = None, *, to: dict[str, t.Any] | None = None, **more: t.Any
+) -> Both:
+    known = tuple(one.name for one in (here, there) if one is not None)
+    nics = (NIC,) if here is not None else ()
+    return Both(
+        Side("qemu:///system", "hv1", "host-1", 9_000_000, 7_002_000, here, known=known),
+        Side(
+            **{
+                "uri": "qemu+ssh://hv2/system",
+                "name": "hv2",
+                "uuid": "host-2",
+                "version": 9_000_000,
+                "emulator": 7_002_000,
+                "domain": there,
+                "macs": {},
+                "networks": {},
+                "free": 4 * GIB,
+                **(to or {}),
+            }
+        ),
+        **{"live": nics if here is not None and here.running else (), "stored": nics, "memory": GIB, **more},
+    )
+
+
+def action(plan: Plan[Guest]) -> str:
+    return t.cast("Guest", plan.steps[0].after).action if plan.steps else ""
+
+
+def refused(desired: Desired, found: Both) -> str:
+    with pytest.raises(MacvtapError) as raised:
+        planner.plan(desired, found)
+    return str(raised.value)
+
+
+def test_a_running_guest_moves_with_its_nics() -> None:
+    plan = planner.plan(MOVE, both(RUNNING))
+    assert [(change.target, change.field, change.before, change.after) for change in plan.changes] == [
+        ("web1", "host", "hv1", "hv2"),
+        (f"web1 {MAC}", "source", "eth0", "lan0"),
+    ]
+    guest = t.cast("Guest", plan.steps[0].after)
+    assert (guest.action, guest.running, guest.instance) == (MOVED, True, "7")
+    assert [[after.get("source") for _before, after in edits] for edits in (guest.live, guest.stored)] == [["lan0"]] * 2
+    assert {change.impact.value for change in plan.changes} == {"migrate"}
+
+
+def test_a_guest_that_does_not_run_moves_too() -> None:
+    plan = planner.plan(MOVE, both(WEB1))
+    assert action(plan) == MOVED
+    assert "lan0" in [change.after for change in plan.changes]
+
+
+def test_a_guest_that_is_there_is_left_alone() -> None:
+    assert not planner.plan(MOVE, both(None, RUNNING)).changed
+    assert not planner.plan(MOVE, both(None, WEB1)).changed
+    assert planner.is_complete(both(None, RUNNING))
+    assert not planner.is_complete(both(WEB1, RUNNING))
+    assert not planner.is_complete(both(None, replace(RUNNING, job="incoming migration")))
+
+
+def test_what_is_left_here_of_a_guest_that_runs_there_is_removed() -> None:
+    assert action(planner.plan(MOVE, both(WEB1, RUNNING))) == UNDEFINED
+    assert action(planner.plan(MOVE, both(replace(RUNNING, job="incoming migration"), RUNNING))) == ENDED
+
+
+def test_a_guest_that_runs_on_both_hosts_is_not_touched() -> None:
+    assert refused(MOVE, both(RUNNING, RUNNING)).startswith(
+        "domain: domain 'web1' runs both here and on hv2. Neither is"
+    )
+
+
+def test_no_state_of_two_hosts_ends_a_guest_that_runs_nowhere_else() -> None:
+    jobs = ("", "migration", "incoming migration", "save")
+    running = [replace(RUNNING, job=job, paused=paused) for job in jobs for paused in (False, True)]
+    states = [None, WEB1, replace(WEB1, saved=()), *running]
+    for here, there in itertools.product(states, states):
+        try:
+            plan = planner.plan(MOVE, both(here, there))
+        except MacvtapError:
+            continue
+        if action(plan) in (ENDED, UNDEFINED):
+            assert there is not None
+            assert there.running
+            assert not there.job.endswith("migration")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "message"),
+    [
+        (
+            replace(RUNNING, job="migration"),
+            None,
+            "domain: domain 'web1' is migrating already: migration on hv1, absent",
+        ),
+        (
+            RUNNING,
+            replace(RUNNING, job="incoming migration"),
+            "is migrating already: running on hv1, incoming migration",
+        ),
+        (replace(RUNNING, job="incoming migration"), None, "is paused here for a migration, and does not run on hv2"),
+        (replace(RUNNING, job="dump"), None, "domain 'web1' has a job in progress (dump)"),
+        (replace(RUNNING, job="backup"), None, "cannot move: it has a job in progress (backup)"),
+        (replace(RUNNING, state="crashed"), None, "cannot move: its guest has crashed"),
+        (replace(RUNNING, pending=frozenset({MAC})), None, f"it was asked to release {MAC}, and still holds it"),
+        (replace(WEB1, saved=(NIC,)), None, "it has a managed save, which stays here"),
+        (replace(WEB1, saved=(NIC,)), RUNNING, "has a managed save here, with another state of the guest"),
+        (None, None, "domain: neither hv1 nor hv2 has a domain 'web1'"),
+        (RUNNING, replace(WEB1, uuid="uuid-2"), "hv2 has another domain of that name: its UUID is uuid-2"),
+    ],
+)
+def test_a_guest_that_cannot_move(here: Domain | None, there: Domain | None, message: str) -> None:
+    assert message in refused(MOVE, both(here, there))
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "message"),
+    [
+        ({"uuid": "host-1"}, {}, "destination_uri: qemu+ssh://hv2/system leads to this host (hv2)"),
+        ({"namesake": "old1"}, {}, "hv2 has a domain with its UUID (uuid-1) already, which is called 'old1'"),
+        ({"macs": {MAC: ("db1",)}}, {}, f"domain: hv2 has the address {MAC} already, in db1"),
+        ({"free": GIB // 2}, {}, "cannot run it: the guest has 1024 MiB of memory, and 512 MiB are free there"),
+        ({}, {"blockers": ("it has a device of the host (hostdev)",)}, "cannot move: it has a device of the host"),
+        ({}, {"unfit": ("its libvirt says: no",)}, "destination_uri: hv2 cannot run it: its libvirt says: no"),
+    ],
+)
+def test_a_destination_that_cannot_have_it(to: dict[str, t.Any], more: dict[str, t.Any], message: str) -> None:
+    assert message in refused(MOVE, both(RUNNING, to=to, **more))
+
+
+@pytest.mark.parametrize(
+    ("given", "networks", "message"),
+    [
+        ({"network": "lan"}, {}, "interfaces[0].network: hv2 has no network 'lan'"),
+        ({"network": "lam"}, {"lan": LAN}, "hv2 has no network 'lam', for 52:54:00:00:01:01; did you mean lan?"),
+        (
+            {"network": "lan"},
+            {"lan": replace(LAN, active=False)},
+            "is not active on hv2. Start it there: virsh net-start",
+        ),
+        ({"network": "lan", "portgroup": "db"}, {"lan": LAN}, "network 'lan' has no portgroup 'db' on hv2"),
+    ],
+)
+def test_a_network_that_the_destination_lacks(
+    given: dict[str, str], networks: dict[str, Network], message: str
+) -> None:
+    desired = Desired("web1", (NicThere("interfaces[0]", MAC, given),))
+    assert message in refused(desired, both(RUNNING, to={"networks": networks}))
+
+
+def test_a_network_that_the_destination_has() -> None:
+    lan = replace(LAN, live=None, portgroups=(Portgroup("db"),))
+    desired = Desired("web1", (NicThere("interfaces[0]", MAC, {"network": "lan", "portgroup": "db"}),))
+    assert planner.plan(desired, both(RUNNING, to={"networks": {"lan": lan}})).changed
+
+
+def test_nics_that_the_guest_has_not() -> None:
+    assert refused(Desired("web1", (NicThere("interfaces[0]", OTHER, {}),)), both(RUNNING)) == (
+        f"interfaces[0].mac: domain 'web1' has no interface with the address {OTHER}; did you mean {MAC}?"
+    )
+    twice = tuple(NicThere(f"interfaces[{n}]", MAC, {}) for n in (0, 1))
+    assert "is declared twice, here and in interfaces[0]" in refused(Desired("web1", twice), both(RUNNING))
+
+
+def test_an_older_destination_is_a_warning() -> None:
+    (warning,) = planner.plan(MOVE, both(RUNNING, to={"version": 7_000_000, "emulator": 5_002_000})).warnings
+    assert warning.startswith("hv2 has an older libvirt (7.0.0 there, 9.0.0 here) and QEMU (5.2.0 there, 7.2.0 here)")
+    assert not planner.plan(MOVE, both(RUNNING, to={"version": 11_003_000})).warnings
+
+
+@pytest.mark.parametrize(
+    ("desired", "message"),
+    [
+        (Desired("web1", storage="copy"), "storage: libvirt cannot copy disks through its own connection"),
+        (Desired("web1", on_timeout="post_copy"), "on_timeout: post_copy needs a connection from QEMU to QEMU"),
+        (Desired("web1", transport="tls", on_timeout="post_copy", live=False), "on_timeout: the guest does not run"),
+    ],
+)
+def test_options_that_exclude_each_other(desired: Desired, message: str) -> None:
+    with pytest.raises(MacvtapError) as raised:
+        validate.options(desired)
+    assert str(raised.value).startswith(message)
+
+
+def test_options_that_go_together() -> None:
+    validate.options(Desired("web1", storage="copy", transport="tls", on_timeout="post_copy"))
+
+
+def test_nics_that_are_not_as_planned_are_named() -> None:
+    guest = t.cast("Guest", planner.plan(MOVE, both(RUNNING)).steps[0].after)
+    assert planner.misconnected(guest, both(None, RUNNING)) == f"{MAC} is on eth0 in mode bridge"
+    moved = replace(NIC, values={**NIC.values, "source": "lan0", "target": "macvtap5"})
+    assert planner.misconnected(guest, both(None, replace(RUNNING, live=(moved,)))) == ""
+    assert planner.misconnected(guest, both(None, replace(RUNNING, live=()))) == f"{MAC} is missing"
