@@ -9,6 +9,7 @@ import sys
 import typing as t
 
 import libvirtd_fixture
+import moved_guests
 import pytest
 from support import ROOT
 
@@ -27,7 +28,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = outcome.get_result()
     if call.when != "call" or not report.failed:
         return
-    values = getattr(item, "funcargs", {}).values()
+    values = list(getattr(item, "funcargs", {}).values())
+    values += [hv for hosts in values if isinstance(hosts, moved_guests.Hosts) for hv in hosts.all]
     for hv in {id(one): one for one in values if isinstance(one, libvirtd_fixture.Hypervisor)}.values():
         report.sections += [(f"guest {name}", text) for name, text in kernel_logs(hv)]
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import subprocess
 import sys
+import types
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import left_over
@@ -18,7 +20,7 @@ from support import OTHER_ROOT, ROOT, ansible_path
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
-from labkit import cells, guest, image, lifecycle, model, switch
+from labkit import cells, guest, image, lifecycle, management, model, switch
 from labkit.hypervisor import System
 
 SYSTEM = System(Path(OTHER_ROOT or "/"), (ROOT, Path(ansible_path())))
@@ -36,9 +38,10 @@ _FLUSHED = "/run/nftables-flushed"
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """``prefix`` is the command that runs another one on it. Beside eth0 it has the link up1."""
+    """``prefix`` is the command that runs another one on it. Beside its uplink it has the link up1."""
 
     cell: model.Cell
+    uplink: str = model.UPLINK
 
     @property
     def daemon(self) -> str:
@@ -60,6 +63,10 @@ class Hypervisor:
         return int(self.run("virsh", "--version").split(".")[0])
 
     @property
+    def lab(self) -> model.Lab:
+        return model.require(self.cell.lab)
+
+    @property
     def prefix(self) -> list[str]:
         return cells.enter(self.cell)
 
@@ -79,13 +86,14 @@ class Hypervisor:
         return self.run("virsh", "--quiet", "--connect", "qemu:///system", *arguments, stdin=stdin)
 
     def hairpin(self, on: bool) -> None:
-        """Let the switch port that eth0 is plugged into reflect frames, or not."""
-        switch.set_hairpin(model.require(self.cell.lab), self.cell, on)
+        """Let the switch port that the uplink is plugged into reflect frames, or not."""
+        switch.set_hairpin(self.lab, self.cell, on)
 
     @property
     def start_script(self) -> str:
         """A shell script that starts this hypervisor's libvirtd, once an ended one has released its lock."""
-        return f"for try in $(seq 300); do /usr/sbin/{self.daemon} -d && exit; sleep 0.1; done; exit 1"
+        start = shlex.join(SYSTEM.start_daemon(self.lab))
+        return f"for try in $(seq 300); do {start} && exit; sleep 0.1; done; exit 1"
 
     @property
     def restart_script(self) -> str:
@@ -138,17 +146,18 @@ class Hypervisor:
             self.virsh("net-undefine", name)
 
     def reset(self) -> None:
-        """Remove all domains, networks and guards, all links but eth0 and a new up1; see that no more is left."""
+        """Remove all domains, networks and guards, links but its own and a new up1; see that no more is left."""
         self.clear()
         if self.run("sh", "-c", f"rm {_FLUSHED} 2>/dev/null && echo flushed || true"):
             self.restart()
         self.run("sh", "-c", f"rm -rf {GUARD_FILES}")
         self.hairpin(False)
-        names = {link["ifname"] for link in json.loads(self.run("ip", "-j", "link"))} - {"lo", model.UPLINK}
+        stay = {"lo", self.uplink, management.LINK}
+        names = {link["ifname"] for link in json.loads(self.run("ip", "-j", "link"))} - stay
         # Some go with another, and the kernel's own stay.
         self.run("sh", "-c", 'for name; do ip link del "$name" 2>/dev/null; done; true', "sh", *sorted(names))
         self.add_up1()
-        left_over.clear(self.run)
+        left_over.clear(self.run, self.uplink)
 
     def add_up1(self) -> None:
         self.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
@@ -157,16 +166,31 @@ class Hypervisor:
 
 
 @contextlib.contextmanager
-def hypervisors(lab: str, names: tuple[str, ...], indexes: int = 1024) -> t.Iterator[list[Hypervisor]]:
-    """Make a lab of this name with these hypervisors, and remove it afterwards."""
+def hypervisors(
+    lab: str,
+    names: tuple[str, ...],
+    indexes: int = 1024,
+    *,
+    management_network: bool = False,
+    uplinks: t.Mapping[str, str] = types.MappingProxyType({}),
+) -> t.Iterator[list[Hypervisor]]:
+    """Make a lab of this name with these hypervisors, and remove it afterwards.
+
+    By a management network each reaches the others as qemu+ssh://hv2/system, or qemu+tls://hv2/system. ``uplinks`` has
+    the names of those that are not called eth0, by hypervisor.
+    """
     prefixes: list[list[str]] = []
     try:
-        declared = model.declare(lab, names)
+        declared = replace(model.declare(lab, names), management=management_network)
         lifecycle.create(declared, index_count=indexes, system=SYSTEM)
-        made = [Hypervisor(declared.hypervisor(name)) for name in names]
+        made = [Hypervisor(declared.hypervisor(name), uplinks.get(name, model.UPLINK)) for name in names]
         for one in made:
+            if one.uplink != model.UPLINK:
+                # Before Linux 6.2 a link had to be down for it.
+                for words in ((model.UPLINK, "down"), (model.UPLINK, "name", one.uplink), (one.uplink, "up")):
+                    one.run("ip", "link", "set", *words)
             one.add_up1()
-            left_over.note(one.run)
+            left_over.note(one.run, one.uplink)
             prefixes.append(one.prefix)
             preloaded.allow(one.prefix)
         yield made

@@ -21,6 +21,7 @@ import direct_network
 import lan as lans
 import libvirtd_fixture
 import managed
+import moved_guests
 import namespaces
 import pytest
 import reflecting
@@ -167,6 +168,30 @@ def hv(_hv: libvirtd_fixture.Hypervisor) -> t.Iterator[libvirtd_fixture.Hypervis
     """A hypervisor with no domains; those that a test makes go with it."""
     yield _hv
     _hv.clear()
+
+
+@pytest.fixture(scope="session")
+def _shared_hosts() -> t.Iterator[Shared[moved_guests.Hosts]]:
+    shared = Shared(
+        lambda n: moved_guests.made(f"migrate{os.getpid()}-{n}", indexes=2 * OF_A_FILE),
+        lambda made: made.source.cell.netns,
+    )
+    yield shared
+    shared.remove()
+
+
+@pytest.fixture(scope="module")
+def _hosts(_shared_hosts: Shared[moved_guests.Hosts]) -> t.Iterator[moved_guests.Hosts]:
+    made = _shared_hosts.get()
+    yield made
+    made.reset()
+
+
+@pytest.fixture
+def hosts(_hosts: moved_guests.Hosts) -> t.Iterator[moved_guests.Hosts]:
+    """Two hosts with no domains and no networks, between which guests migrate; those that a test makes go with it."""
+    yield _hosts
+    _hosts.clear()
 
 
 @pytest.fixture

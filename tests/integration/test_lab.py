@@ -50,7 +50,7 @@ def status(name: str) -> dict[str, t.Any]:
 def two_labs() -> t.Iterator[tuple[str, str]]:
     names = (f"one{os.getpid()}", f"two{os.getpid()}")
     try:
-        lab("create", "--name", names[0], "--hypervisors", "hv1,hv2")
+        lab("create", "--name", names[0], "--hypervisors", "hv1,hv2", "--management")
         lab("create", "--name", names[1], "--hypervisors", "hv1")
         yield names
     finally:
@@ -87,6 +87,22 @@ def test_each_has_its_own_libvirt_and_files(two_labs: tuple[str, str]) -> None:
     assert status(one)["hypervisors"]["hv1"]["guests"] == {"web1": "shut off"}
     assert status(one)["hypervisors"]["hv2"]["guests"] == {}
     assert status(two)["hypervisors"]["hv1"]["guests"] == {}
+
+
+def test_hypervisors_of_a_lab_reach_each_other_by_a_management_network(two_labs: tuple[str, str]) -> None:
+    one, two = two_labs
+    assert status(one)["hypervisors"]["hv2"]["management"] == "203.0.113.12"
+    for uri in ("qemu+ssh://hv2/system", "qemu+tls://hv2/system"):
+        assert lab("exec", "--name", one, "hv1", "--", "virsh", "-q", "-c", uri, "hostname").stdout == "hv2\n"
+    # Without a certificate by the lab's authority nobody is let in, nor without encryption.
+    lab("exec", "--name", one, "hv1", "--", "mv", "/etc/pki/libvirt/clientcert.pem", "/tmp")
+    for uri in ("qemu+tls://hv2/system", "qemu+tcp://hv2/system"):
+        assert lab("exec", "--name", one, "hv1", "--", "virsh", "-c", uri, "hostname", check=False).returncode
+    lab("exec", "--name", one, "hv1", "--", "mv", "/tmp/clientcert.pem", "/etc/pki/libvirt")
+    # Other labs have none.
+    links = json.loads(lab("exec", "--name", two, "hv1", "--", "ip", "-j", "link").stdout)
+    assert {link["ifname"] for link in links} == {"lo", "eth0"}
+    assert status(two)["hypervisors"]["hv1"]["management"] is None
 
 
 def test_hairpin(two_labs: tuple[str, str]) -> None:

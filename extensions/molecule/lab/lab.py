@@ -24,6 +24,7 @@ Command = t.Callable[[argparse.Namespace], "int | None"]
 def create(args: argparse.Namespace) -> None:
     hypervisors = ("" if args.vms else "hv1,hv2") if args.hypervisors is None else args.hypervisors
     lab = model.declare(args.name, words(hypervisors), words(args.vms), args.vlans, args.release)
+    lab = dataclasses.replace(lab, management=args.management)
     lifecycle.create(lab, index_count=args.index_count, cache=image.cache_dir(args.cache))
 
 
@@ -147,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--hypervisors", help="their names, comma-separated (hv1,hv2, or none beside virtual machines)")
     sub.add_argument("--vms", default="", help="names of those that are virtual machines, comma-separated (none)")
     sub.add_argument("--vlans", type=numbers, default="", help="VLANs of the switch, comma-separated (none)")
+    sub.add_argument("--management", action="store_true", help="a network by which guests migrate between hypervisors")
     of_release(sub, os.environ.get("LAB_RELEASE", ""), "their Debian (LAB_RELEASE, or this machine's own)")
     with_cache(sub)
     sub.add_argument("--index-count", type=int, default=indexes.COUNT, help="interface indexes each (%(default)s)")

@@ -8,7 +8,7 @@ import dataclasses
 import uuid
 from pathlib import Path
 
-from labkit import cells, indexes, ssh, switch, vmimage
+from labkit import cells, indexes, management, ssh, switch, vmimage
 from labkit.model import Cell, Lab
 
 # /usr and /root too: what is installed or removed on a hypervisor is of no concern to the machine.
@@ -48,6 +48,12 @@ class System:
         """The daemon for QEMU: virtqemud, where libvirt is built with one for each driver."""
         return next(name for name in ("virtqemud", "libvirtd") if (self.root / "usr/sbin" / name).exists())
 
+    def start_daemon(self, lab: Lab) -> list[str]:
+        """The command that starts it, and returns when it can be talked to."""
+        # Where there is a daemon for each driver, another one listens.
+        listens = lab.management and self.daemon == "libvirtd"
+        return [f"/usr/sbin/{self.daemon}", "-d", *(["--listen"] if listens else [])]
+
 
 MACHINE = System()
 
@@ -56,7 +62,11 @@ def create(lab: Lab, hv: Cell, index_count: int, system: System = MACHINE) -> No
     cells.add_netns(hv)
     indexes.reserve(hv.netns, index_count)
     switch.plug_in(lab, hv)
+    if lab.management:
+        management.plug_in(lab, hv)
     cells.boot(hv, spec(lab, hv, system))
+    if lab.management:
+        management.await_sshd(hv)
 
 
 def customized(root: Path) -> list[Path]:
@@ -91,10 +101,16 @@ def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
             **{f"/{path}": (0o644, vmimage.KEPT_CODE.read_text()) for path in customized(system.root)},
             **ssh.server_files(lab),
         },
-        # With -d each returns when it can be talked to.
-        "start": [["/usr/sbin/virtlogd", "-d"], [f"/usr/sbin/{system.daemon}", "-d"]],
+        "start": [["/usr/sbin/virtlogd", "-d"], system.start_daemon(lab)],
         "shown": [str(path) for path in system.shown],
     }
+    if lab.management:
+        daemon_conf = f"/etc/libvirt/{system.daemon}.conf"
+        listens = management.libvirtd_conf(lab, hv) if system.daemon == "libvirtd" else ""
+        made["emptied"].append(management.HOME_SSH)
+        made["files"][daemon_conf] = (0o644, made["files"][daemon_conf][1] + listens)
+        made["files"].update(management.files(lab, hv))
+        made["start"].insert(0, management.sshd(lab, hv))
     if system.root != MACHINE.root:
         made["root"], made["overlays"] = str(system.root), []
     return made

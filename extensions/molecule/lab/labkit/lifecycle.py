@@ -13,7 +13,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from labkit import cells, debian, hypervisor, image, indexes, model, reach, ssh, switch, vm, vmimage
+from labkit import cells, debian, hypervisor, image, indexes, management, model, reach, ssh, switch, vm, vmimage
 from labkit.model import Cell, Lab, Vm
 from labkit.shell import LabError, locked, say
 
@@ -28,6 +28,7 @@ PROGRAMS = {
     "ip": "iproute2",
 }
 VM_PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}
+MANAGEMENT_PROGRAMS = {"openssl": "openssl", "ssh": "openssh-client"}
 
 
 class Interrupted(BaseException):
@@ -58,7 +59,9 @@ def create(
 
     The cache has the images of virtual machines, where the lab has any. The system is that of the others.
     """
-    check_machine({**PROGRAMS, **VM_PROGRAMS} if lab.vm_names else PROGRAMS)
+    check_machine(
+        {**PROGRAMS, **(VM_PROGRAMS if lab.vm_names else {}), **(MANAGEMENT_PROGRAMS if lab.management else {})}
+    )
     with interruptible(), locked(lab.lock):
         there = model.load(lab.name)
         if there is not None and not problems(there):
@@ -66,7 +69,10 @@ def create(
                 have = ",".join((*there.hypervisors, *there.vm_names))
                 vlans = "".join(f", VLAN {vlan}" for vlan in there.vlans)
                 release = there.release and f", Debian {there.release}"
-                raise LabError(f"lab {lab.name} is there with hypervisors {have}{vlans}{release}; destroy it first")
+                network = ", a management network" if there.management else ""
+                raise LabError(
+                    f"lab {lab.name} is there with hypervisors {have}{vlans}{release}{network}; destroy it first"
+                )
             say(f"lab {lab.name} is up already")
             return there
         if there is not None or lab.dir.exists():
@@ -103,6 +109,8 @@ def build(lab: Lab, index_count: int, cache: Path, system: hypervisor.System) ->
     say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
     switch.create(lab)
     ssh.make_keys(lab)
+    if lab.management:
+        management.create(lab)
     for machine in lab.vms:
         say(f"lab {lab.name}: virtual machine {machine.name} boots (emulated: half a minute or more)")
         vm.start(lab, machine, cache)
@@ -155,6 +163,7 @@ def status(lab: Lab) -> dict[str, t.Any]:
             "netns": hv.netns,
             "pid": cells.pid_of(hv),
             "uplink_mac": hv.uplink_mac,
+            "management": management.address(lab, hv) if lab.management else None,
             "indexes": [span.start, span.end - 1] if span else None,
             "hairpin": _hairpin(lab, hv.ports[model.UPLINK]),
             "guests": _guests(hv),

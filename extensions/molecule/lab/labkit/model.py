@@ -87,6 +87,8 @@ class Lab:
     vlans: tuple[int, ...] = ()
     # Debian's, of all hypervisors; by default it is this machine's own, and a virtual machine's the lab's choice.
     release: str = ""
+    # Whether the hypervisors reach each other by a network of their own: see management.py.
+    management: bool = False
 
     @property
     def dir(self) -> Path:
@@ -162,7 +164,13 @@ def declare(
 
 def save(lab: Lab) -> None:
     lab.dir.mkdir(parents=True, mode=0o700)
-    stored = {"hypervisors": lab.hypervisors, "vms": lab.vm_names, "vlans": lab.vlans, "release": lab.release}
+    stored = {
+        "hypervisors": lab.hypervisors,
+        "vms": lab.vm_names,
+        "vlans": lab.vlans,
+        "release": lab.release,
+        "management": lab.management,
+    }
     (lab.dir / "lab.json").write_text(json.dumps(stored) + "\n")
 
 
@@ -172,7 +180,7 @@ def load(name: str) -> Lab | None:
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
         hypervisors, vms, vlans = (tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans"))
-        return Lab(name, hypervisors, vms, vlans, stored.get("release", ""))
+        return Lab(name, hypervisors, vms, vlans, stored.get("release", ""), stored.get("management", False))
     except FileNotFoundError:
         return None
     except ValueError as error:
