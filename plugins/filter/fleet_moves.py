@@ -13,7 +13,8 @@ description:
   - Decides for each running guest of some hosts which other host takes it, by their memory, and returns those that no
     host can take, with the reasons. The playbook C(evacuate) moves them so.
   - With O(homes), guests go back to where they were. The playbook C(return) moves them so.
-  - A guest goes to a host on which the inventory declares it, if it can. Otherwise to the one with the most memory left.
+  - A guest goes to a host on which the inventory declares it, if it can. Otherwise it goes to the one with the most
+    memory left.
 options:
   _input:
     description: For each host by its name what M(linuxvirt.macvtap.macvtap_host_info) returns.
@@ -63,6 +64,10 @@ _value:
       description: The guests that go, each with C(domain), C(source) and C(destination), the largest one first.
       type: list
       elements: dict
+    lines:
+      description: The moves as the lines of a table.
+      type: list
+      elements: str
     stuck:
       description: The guests that cannot go, each with C(domain), C(source) and C(reason).
       type: list
@@ -75,6 +80,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import moves
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
 
 
 def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
@@ -100,7 +106,8 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
             found, stuck = moves.plan(looks, options)
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
-    return {"moves": [one._asdict() for one in found], "stuck": [one._asdict() for one in stuck]}
+    lines = aligned([(one.domain, one.source, "→", one.destination) for one in found])
+    return {"moves": [one._asdict() for one in found], "stuck": [one._asdict() for one in stuck], "lines": lines}
 
 
 class FilterModule:

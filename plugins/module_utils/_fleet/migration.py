@@ -18,8 +18,9 @@ _Connected = t.Tuple[str, t.Optional[str], t.Optional[str]]
 # What a NIC is connected to, where it is on a direct network: a name and a portgroup that every host can have.
 _NETWORK = "direct network"
 _HINT = (
-    "Declare the same source and mode on every host. An alternative name can give links the same name, and a network "
-    "(macvtap_networks_networks) gives different links one name"
+    "Declare the NIC on every host, by its MAC address and in the same mode. libvirt_guest_migrate then moves the guest "
+    "between sources of any name. virsh migrate needs sources of one name: an alternative name, or a network "
+    "(macvtap_networks_networks)"
 )
 
 
@@ -48,6 +49,8 @@ def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict
     for connection in [connection for connection in connections if connection[2] == AUTO]:
         if any((*connection[:2], mode) in connections for mode in ("vepa", "bridge")):
             del connections[connection]
+    if _is_rewritten(sides):
+        connections = dict(list(connections.items())[:1])
     missing: list[Host] = []
     if any(nic.desired is not None for _host, nic in sides):
         present = {host.name for host, _nic in sides}
@@ -65,6 +68,25 @@ def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict
         (*(nic.place(host.name) for host, nic in sides), *(Place(host.name, domain) for host in missing)),
         sides[0][0].segment,
     )
+
+
+def _is_rewritten(sides: _Sides) -> bool:
+    """Whether libvirt_guest_migrate connects the NIC to what its host declares, whichever way the guest goes.
+
+    In another mode a guest reaches others in another way, and another portgroup has other settings.
+    """
+    if not all(nic.desired is not None and nic.by_mac and nic.mac for _host, nic in sides):
+        return False
+    modes = {_mode(host, nic) for host, nic in sides}
+    return None not in modes and len(modes) == 1 and len({nic.portgroup for _host, nic in sides}) == 1
+
+
+def _mode(host: Host, nic: Nic) -> str | None:
+    """Return the mode of a NIC's link, None if that is not known yet."""
+    network = networks.of_nic(host, nic) if nic.network is not None else None
+    if network is not None:
+        return network.mode or None
+    return nic.final("mode") if nic.network is None else None
 
 
 def _matched(hosts: t.Iterable[tuple[Host, t.Sequence[Nic]]]) -> list[_Sides]:

@@ -30,6 +30,9 @@ _OTHER_VARIABLES = frozenset(
         *(f"macvtap_networks_{name}" for name in ("networks", "check_relay", "force", "uri")),
         *(f"macvtap_domains_{name}" for name in ("interfaces", "check_relay", "pause_max", "timeout", "uri")),
         *(f"macvtap_host_access_{name}" for name in ("shims", "addresses", "guests", "persistence")),
+        *(f"macvtap_migration_{name}" for name in ("guests", "uri", "transport", "storage", "bandwidth", "downtime")),
+        *(f"macvtap_migration_{name}" for name in ("timeout", "on_timeout", "live", "from", "to", "targets", "apart")),
+        *(f"macvtap_migration_{name}" for name in ("leave_stuck", "serial", "file")),
     }
 )
 KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
@@ -45,6 +48,10 @@ _INTERNAL = frozenset(
         *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
         *(f"macvtap_verify_{name}" for name in ("undeclared", "outcome")),
+        *(
+            f"macvtap_migration_{name}"
+            for name in ("look", "looks", "planned", "moves", "stuck", "lines", "put", "there")
+        ),
     )
 )
 _SIMILARITY = 0.85

@@ -26,7 +26,8 @@ def test_two_domains_of_two_hosts_with_one_address() -> None:
 def test_domains_of_one_name_on_hosts_that_share_no_network_are_several() -> None:
     def dns(source: str, segment: t.Any, number: int) -> tuple[Values, Values]:
         there = found(uplink(number + 5, "eth1"), number=number, version=None)
-        return declared(nic("dns1", mac=A, source=source), segment=segment), there
+        mode = "vepa" if source == "eth1" else "bridge"
+        return declared(nic("dns1", mac=A, source=source, mode=mode), segment=segment), there
 
     assert conflicts(dns("eth0", "dc1", 1), dns("eth1", "dc2", 2)) == []
     assert only(dns("eth0", "dc1", 1), dns("eth1", {"default": "x", "eth0": "dc1"}, 2)).kind == "migration"

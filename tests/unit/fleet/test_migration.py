@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     "other",
     [
         (declared(nic(mac=A, mode="private")), H2),
-        (declared(nic(mac=A), domains_source="eth1"), found(uplink(3, "eth1"), number=2)),
+        (declared(nic(mac=A, mode="vepa"), domains_source="eth1"), found(uplink(3, "eth1"), number=2)),
         (NOTHING, found(web("web1", U1, iface(A, mode="vepa")), number=2)),
         (NOTHING, found(web("web1", U1, Iface(A, "bridge", origin="br0")), number=2)),
     ],
@@ -76,6 +76,8 @@ def test_a_nic_that_is_declared_on_one_host_and_missing_on_another() -> None:
 @pytest.mark.parametrize(
     "hosts",
     [
+        # Declared by its address on both, so that it gets what its host has.
+        two(declared(nic(mac=A)), declared(nic(mac=A, source="eth1"))),
         # Another order, and another option that selects it.
         two(declared(nic(), nic(source="eth1")), declared(nic(source="eth1"), nic())),
         two(declared(nic(mac=A), nic(source="eth1")), declared(nic(source="eth1"), nic(mac=A))),

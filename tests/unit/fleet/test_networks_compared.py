@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from compared import H1, H2, NOTHING, A, B, conflicts, nic, only, places
-from fleet import Values, declared, found, network, uplink
+from compared import H1, H2, NOTHING, U1, A, B, conflicts, nic, only, places, web
+from fleet import Values, declared, found, iface, network, uplink
 
 from .networked import LAN1, LAN2, SECOND, lan, on
 
@@ -15,10 +15,13 @@ def test_one_name_for_different_uplinks_lets_guests_move() -> None:
     both = on(nic(mac=A), networks=[lan("enp3s0")])
     assert conflicts((LAN1, H1), (both, SECOND)) == []
     assert conflicts((LAN1, H1), (LAN2, SECOND)) == []
-    # Without the name it is a conflict.
+    # Or it is declared on both hosts, and libvirt_guest_migrate moves it.
     direct = [declared(nic(mac=A), domains_source=source) for source in ("eth0", "enp3s0")]
-    conflict = only((direct[0], H1), (direct[1], SECOND))
-    assert (conflict.kind, "gives different links one name" in conflict.remedy) == ("migration", True)
+    assert conflicts((direct[0], H1), (direct[1], SECOND)) == []
+    # Otherwise it is a conflict.
+    stored = found(web("web1", U1, iface(A)))
+    conflict = only((NOTHING, stored), (direct[1], SECOND))
+    assert (conflict.kind, "needs sources of one name" in conflict.remedy) == ("migration", True)
 
 
 def test_a_network_that_a_host_of_the_segment_does_not_have() -> None:
@@ -102,8 +105,11 @@ def test_a_network_of_which_only_libvirt_knows_is_no_conflict() -> None:
 
 
 def test_a_domain_on_a_network_here_and_on_an_uplink_there_could_not_migrate() -> None:
-    conflict = only((LAN1, H1), (declared(nic(mac=A), networks_networks=[lan("eth0")]), H2))
-    assert conflict.message == f"web1 could not migrate: {A} is on network lan on hv1; on eth0 in mode bridge on hv2"
+    there = declared(nic(mac=A, mode="private"), networks_networks=[lan("eth0")])
+    conflict = only((LAN1, H1), (there, H2))
+    assert conflict.message == f"web1 could not migrate: {A} is on network lan on hv1; on eth0 in mode private on hv2"
+    # In one mode libvirt_guest_migrate moves it.
+    assert conflicts((LAN1, H1), (declared(nic(mac=A), networks_networks=[lan("eth0")]), H2)) == []
     slow = on(nic(mac=A, portgroup="slow"), networks=[lan(portgroups=[{"name": "slow"}])])
     one, other = (network("lan", "eth0", groups="slow"), found(network("lan", "eth0", groups="slow"), number=2))
     conflict = only((slow, found(one)), (on(nic(mac=A)), other))

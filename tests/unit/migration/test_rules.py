@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What goes along with a guest's NICs, and what is written and removed for them."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner as guard_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, rule_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Rules, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
+
+A, B, C = (f"52:54:00:00:01:0{n}" for n in (1, 2, 3))
+
+
+def iface(mac: str, **values: str) -> Iface:
+    return Iface(mac, values={"source": "eth0", "mode": "bridge", **values})
+
+
+def test_what_a_host_keeps_goes_along() -> None:
+    stored = (iface(A, allmulticast="yes"), iface(B), iface(C))
+    found = along.of(Domain("web1", stored=stored), [guard_planner.report(State(B, active=Guard(B, rate=10)))])
+    assert [(one.mac, one.allmulticast, one.guard is not None) for one in found] == [(A, True, False), (B, False, True)]
+    assert along.report(found[0]) == {"mac": A, "allmulticast": True, "guard": None}
+
+
+def test_a_link_that_receives_all_until_its_guest_stops_counts() -> None:
+    live = Domain("web1", running=True, stored=(iface(A),), live=(iface(A, allmulticast="yes"),))
+    assert [one.mac for one in along.of(live, [])] == [A]
+    # libvirt sets it itself, or it has no effect.
+    for more in ({"trust_guest_rx_filters": "yes"}, {"mode": "passthrough"}):
+        assert along.of(Domain("web1", stored=(iface(A, allmulticast="yes", **more),)), []) == ()
+
+
+def test_a_guard_is_the_same_where_it_comes_to() -> None:
+    guards = [
+        Guard(A),
+        Guard(A, policy="count", addresses=("192.0.2.1", "fe80::5054:ff:fe00:101"), peers=(B, "192.0.2.0/24")),
+        Guard(A, addresses=("learned",), other_macs=True, dhcp_server=True, router_advertisements=True, rate=7),
+        Guard(A, ethertypes=("any",), mirror_to="eth9"),
+    ]
+    for guard in guards:
+        (one,) = along.of(Domain("web1", stored=(iface(A),)), [guard_planner.report(State(A, active=guard))])
+        given = {"mac": A, "guard": one.guard}
+        assert guard_options.declared("nics[0]", given).guard(A) == guard
+
+
+def planned(managed: t.Collection[str] | None, **wanted: bool) -> list[tuple[str, bool, bool]]:
+    macs = {"a": A, "b": B}
+    rules = Rules(None if managed is None else frozenset(managed), "this host has no udev")
+    plan = rule_planner.plan([Wanted("nics[0]", macs[name], on) for name, on in wanted.items()], rules)
+    return [(change.target, change.before, change.after) for change in plan.changes]
+
+
+def test_rules_are_written_and_removed_once() -> None:
+    assert planned([], a=True, b=False) == [(A, False, True)]
+    assert planned([A, B], a=True, b=False) == [(B, True, False)]
+    assert planned([A], a=True, b=False) == []
+
+
+def test_a_host_without_udev_says_so() -> None:
+    assert planned(None, a=True) == []
+    (warning,) = rule_planner.plan([Wanted("nics[0]", A, True)], Rules(None, "this host has no udev")).warnings
+    assert warning == f"links of {A} get no rule for all multicast: this host has no udev"
+    assert rule_planner.plan([Wanted("nics[0]", A, False)], Rules(None, "none")).warnings == ()
+
+
+def test_the_rules_of_a_nic_that_a_domain_has_stay() -> None:
+    assert rule_planner.staying([A, B], Rules(frozenset(), macs={A: ("web1",), C: ("web2",)})) == {A: ("web1",)}
+
+
+def test_a_rollback_puts_back_what_was_changed_and_nothing_else() -> None:
+    wanted = [Wanted("nics[0]", A, True), Wanted("nics[1]", B, False)]
+    plan = rule_planner.plan(wanted, Rules(frozenset({B})))
+    journal: Journal[Wanted] = Journal()
+    for step in plan.steps:
+        journal.record(step)
+    undone = rule_planner.undo(journal, Rules(frozenset({A})))
+    assert [(change.target, change.after) for change in undone.changes] == [(A, False), (B, True)]
+    # Others have put it back already.
+    assert not rule_planner.undo(journal, Rules(frozenset({B}))).changed
