@@ -126,7 +126,7 @@ def test_qemu_without_libvirt(hv: Hypervisor, user: User, script: str, queues: i
         assert re.search(rf"^Uid:\t{hv.run('id', '-u', USER).strip()}\t", hv.run("cat", f"/proc/{pid}/status"), re.M)
         assert re.search(r"^CapEff:\t0+$", hv.run("cat", f"/proc/{pid}/status"), re.M)
         refuses_to_remove(hv, "mt1", rf"^removing mt1 would disconnect pid {pid} \(qemu-system-x86_64\)")
-        # QEMU 10.0 says nothing of it.
+        # QEMU 10.0 says nothing of it here.
         warns = queues == 2 and hv.release < 11
         assert ("TUNSETSTEERINGEBPF" in hv.run("cat", "/tmp/web3.log")) == warns
         # Flows of many ports, since the frames of one flow stay on one queue.
@@ -202,7 +202,10 @@ def test_a_start_with_the_name_of_a_link_fails_and_may_delete_it(hv: Hypervisor,
     deletes = hv.release < 11
     assert ("mt0" not in names(hv)) == deletes
     user.virsh(SYSTEM, "destroy", "web1")
-    assert ("specified dev doesn't exist" in user.virsh(SYSTEM, "start", "web1", check=False)) == deletes
+    if deletes:
+        assert "specified dev doesn't exist" in user.virsh(SYSTEM, "start", "web1", check=False)
+    else:
+        user.virsh(SYSTEM, "start", "web1")
 
     # Of whatever kind it is.
     hv.run("ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1")
