@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 import pytest
@@ -145,7 +146,7 @@ MODE_FLAG: null | nopromisc | nodst
 @pytest.mark.parametrize(
     ("option", "value", "since"), [("bcqueuelen", 2000, "5.11"), ("bcqueuelen", 0, "5.11"), ("nodst", True, "5.14")]
 )
-def test_an_option_that_ip_does_not_know_is_refused(option: str, value: object, since: str) -> None:
+def test_an_option_that_ip_does_not_know_is_refused(option: str, value: t.Any, since: str) -> None:
     """At boot ip would refuse the whole command, and there would be no link."""
     old, new, unknown = (replace(HOST, keywords=text) for text in (OLD_KEYWORDS, KEYWORDS, ""))
     declared = link(**{option: value})
