@@ -89,7 +89,7 @@ def libvirt_row(release: str) -> Row:
         f"libvirt, {release}",
         "all tests that use a hypervisor of the lab, on this machine's kernel",
         pytest(f"libvirt-{release}", *on_hypervisors()),
-        lambda: packages(vmimage.listing(root())),
+        lambda: {"Linux": plain(os.uname().release), **packages(vmimage.listing(root()))},
         lambda: {"MACVTAP_TEST_ROOT": str(root())},
     )
 

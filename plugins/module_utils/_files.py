@@ -35,8 +35,9 @@ def read(path: str) -> str | None:
 def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -> None:
     """Atomically replace the file at ``path`` by ``text``, or remove it if ``text`` is None.
 
-    An existing file keeps its owner, mode and SELinux context; a new one gets ``mode``. A symbolic link is itself
-    replaced, and its target is left alone: in /etc it often is /dev/null or a vendor's file.
+    An existing file keeps its owner, mode and SELinux context; a new one gets ``mode`` and the context that the host's
+    policy has for its path. A symbolic link is itself replaced, and its target is left alone: in /etc it often is
+    /dev/null or a vendor's file.
 
     :raises MacvtapError: the write failed and the old file is intact. ``option`` is the error's path.
     """
@@ -108,11 +109,26 @@ def _copy_metadata(path: str, descriptor: int, mode: int) -> None:
         old = os.lstat(path)
     except FileNotFoundError:
         old = None
-    if old is None or not stat.S_ISREG(old.st_mode):
-        os.fchmod(descriptor, mode)
-        return
-    os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    kept = old is not None and stat.S_ISREG(old.st_mode)
+    if old is not None and kept:
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode)
+    os.fchmod(descriptor, mode)
     # Not every file system supports it, and not every user may set it.
     with contextlib.suppress(OSError):
-        os.setxattr(descriptor, _SELINUX, os.getxattr(path, _SELINUX))
+        context = os.getxattr(path, _SELINUX) if kept else _policys_context(path, stat.S_IFREG | mode)
+        if context:
+            os.setxattr(descriptor, _SELINUX, context)
+
+
+def _policys_context(path: str, mode: int) -> bytes:
+    """Return the SELinux context for a new file, b"" without SELinux or if the policy has none.
+
+    The kernel would give it the directory's, or one by the name that it has until it is complete.
+    """
+    try:
+        from ansible.module_utils.compat import selinux
+    except ImportError:
+        return b""
+    code, context = selinux.matchpathcon(path, mode) if selinux.is_selinux_enabled() == 1 else (-1, "")
+    return str(context).encode() + b"\0" if code == 0 else b""

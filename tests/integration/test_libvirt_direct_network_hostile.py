@@ -37,7 +37,8 @@ def test_odd_names_work_as_others_do(networks: Networks) -> None:
     "name", ["", " ", "..", ".", "a/b", "/", " lan", "lan ", "n" * 252, "☃" * 84, "a\0b", "a\nb", "a\tb"]
 )
 def test_impossible_names_are_refused(networks: Networks, name: str) -> None:
-    networks.refused("name", name=name, interfaces=["eth0"])
+    # Ansible logs what a module is given, by a function that takes no NUL in Debian 13.
+    networks.refused("name|embedded null character", name=name, interfaces=["eth0"])
 
 
 def test_check_mode_predicts_what_happens(networks: Networks) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import typing as t
 
@@ -169,3 +170,29 @@ def test_bad_input_is_one_clear_error(host: Host) -> None:
     assert "only on hosts without systemd" in host.run(**LINK, persistence="ifupdown")["msg"]
     host.sh("rmdir /run/systemd/system")
     assert "/etc/network/interfaces.d" in host.run(**LINK, persistence="ifupdown")["msg"]
+
+
+OLD_IP = """\
+#!/bin/sh
+[ "$*" != "link help macvtap" ] || exec echo "Usage: ... macvtap mode MODE [flag MODE_FLAG] MODE_OPTS"
+exec /run/ip.real "$@"
+"""
+
+
+def test_ip_is_asked_for_the_keywords_that_it_may_not_know(host: Host) -> None:
+    host.systemd()
+    host.sh("cp --dereference $(command -v ip) /run/ip.real")
+    host.hv.run("install", "-m", "755", "/dev/stdin", "/run/ip.old", stdin=OLD_IP)
+    before = host.files()
+    host.sh("mount --bind /run/ip.old $(realpath $(command -v ip))")
+    try:
+        failed = host.run(**{**LINK, "bcqueuelen": 500})
+        host.done(**{option: value for option, value in LINK.items() if option != "bcqueuelen"}, state="absent")
+    finally:
+        host.sh("umount $(realpath $(command -v ip))")
+    assert re.match(
+        "bcqueuelen: the iproute2 of this host does not know bcqueuelen, .* Install iproute2 5.11 or newer",
+        failed["msg"],
+    )
+    assert host.files() == before
+    host.done(**LINK)

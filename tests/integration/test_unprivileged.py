@@ -126,7 +126,9 @@ def test_qemu_without_libvirt(hv: Hypervisor, user: User, script: str, queues: i
         assert re.search(rf"^Uid:\t{hv.run('id', '-u', USER).strip()}\t", hv.run("cat", f"/proc/{pid}/status"), re.M)
         assert re.search(r"^CapEff:\t0+$", hv.run("cat", f"/proc/{pid}/status"), re.M)
         refuses_to_remove(hv, "mt1", rf"^removing mt1 would disconnect pid {pid} \(qemu-system-x86_64\)")
-        assert ("TUNSETSTEERINGEBPF" in hv.run("cat", "/tmp/web3.log")) == (queues == 2)
+        # QEMU 10.0 says nothing of it here.
+        warns = queues == 2 and hv.release < 11
+        assert ("TUNSETSTEERINGEBPF" in hv.run("cat", "/tmp/web3.log")) == warns
         # Flows of many ports, since the frames of one flow stay on one queue.
         flood = f"for port in {{9000..9063}}; do echo >/dev/udp/{found['ipv4']}/$port; done"
         switch = model.require(hv.cell.lab).switch
@@ -190,21 +192,26 @@ def test_a_tap_that_is_not_the_users(hv: Hypervisor, user: User) -> None:
     assert link(hv, "mt0")["holders"] == []
 
 
-def test_a_start_with_the_name_of_a_link_deletes_that_link(hv: Hypervisor, user: User) -> None:
+def test_a_start_with_the_name_of_a_link_fails_and_may_delete_it(hv: Hypervisor, user: User) -> None:
     user.define(SYSTEM, "web1", INTERFACE)
     user.virsh(SYSTEM, "start", "web1")
     user.define(SYSTEM, "web2", DIRECT.format("mt0"))
     assert re.search(quoted("error creating macvtap interface mt0"), user.virsh(SYSTEM, "start", "web2", check=False))
     assert user.virsh(SYSTEM, "list", "--name").split() == ["web1"]
-    assert "mt0" not in names(hv)
+    # libvirt 11.3 leaves it.
+    deletes = hv.release < 11
+    assert ("mt0" not in names(hv)) == deletes
     user.virsh(SYSTEM, "destroy", "web1")
-    assert "specified dev doesn't exist" in user.virsh(SYSTEM, "start", "web1", check=False)
+    if deletes:
+        assert "specified dev doesn't exist" in user.virsh(SYSTEM, "start", "web1", check=False)
+    else:
+        user.virsh(SYSTEM, "start", "web1")
 
     # Of whatever kind it is.
     hv.run("ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1")
     user.define(SYSTEM, "web3", DIRECT.format("other0"))
     assert "File exists" in user.virsh(SYSTEM, "start", "web3", check=False)
-    assert {"other0", "other1"}.isdisjoint(names(hv))
+    assert {"other0", "other1"}.isdisjoint(names(hv)) == deletes
 
 
 def test_what_fails_on_the_name_of_a_link_and_leaves_it(hv: Hypervisor, user: User) -> None:

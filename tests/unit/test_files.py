@@ -8,6 +8,7 @@ import os
 import pathlib
 
 import pytest
+from ansible.module_utils import compat
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -69,3 +70,51 @@ def test_a_failed_write_names_its_option(tmp_path: pathlib.Path, text: str | Non
     assert os.listdir(tmp_path) == ["there"]
     with pytest.raises(MacvtapError, match=rf"^{directory} cannot be read: Is a directory$"):
         _files.read(str(directory))
+
+
+class Selinux:
+    """A policy that has a context for each path below these."""
+
+    def __init__(self, *known: str, enabled: int = 1) -> None:
+        self._known = known
+        self._enabled = enabled
+
+    def is_selinux_enabled(self) -> int:
+        return self._enabled
+
+    def matchpathcon(self, path: str, mode: int) -> tuple[int, str | None]:
+        return (0, f"system_u:object_r:{mode:o}_t:s0") if path.startswith(self._known) else (-1, None)
+
+
+@pytest.fixture
+def labelled(tmp_path: pathlib.Path) -> pathlib.Path:
+    try:
+        os.setxattr(tmp_path, "security.selinux", b"system_u:object_r:dir_t:s0\0")
+    except OSError as exc:
+        pytest.skip(f"a context cannot be set here: {exc}")
+    return tmp_path / "90-macvtap.conf"
+
+
+def test_a_new_file_has_the_context_of_the_policy(labelled: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "selinux", Selinux(str(labelled)), raising=False)
+    _files.write(str(labelled), "one")
+    assert os.getxattr(labelled, "security.selinux") == b"system_u:object_r:100644_t:s0\0"
+    assert labelled.stat().st_mode & 0o7777 == 0o644
+
+
+def test_a_file_that_is_there_keeps_its_context(labelled: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled.write_text("old")
+    os.setxattr(labelled, "security.selinux", b"system_u:object_r:theirs_t:s0\0")
+    monkeypatch.setattr(compat, "selinux", Selinux(str(labelled)), raising=False)
+    _files.write(str(labelled), "new")
+    assert os.getxattr(labelled, "security.selinux") == b"system_u:object_r:theirs_t:s0\0"
+
+
+@pytest.mark.parametrize("selinux", [Selinux("/elsewhere"), Selinux("/", enabled=0), Selinux("/", enabled=-1)])
+def test_a_policy_that_says_nothing_changes_nothing(
+    selinux: Selinux, labelled: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "selinux", selinux, raising=False)
+    _files.write(str(labelled), "one")
+    assert labelled.read_text() == "one"
+    assert "security.selinux" not in os.listxattr(labelled)

@@ -108,6 +108,7 @@ class Attributes:
             wire=wire.of_macvlan(*_FLAGS, bit=2, absent=False),
             ip="nodst",
             with_add=True,
+            ip_since="5.14",
             since="5.13",
             refused=errno.EINVAL,  # macvlan_validate()
         ),
@@ -120,6 +121,7 @@ class Attributes:
             wire=wire.of_macvlan("BC_QUEUE_LEN", 7),
             ip="bcqueuelen",
             with_add=True,
+            ip_since="5.11",
             since="5.11",
         ),
     )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Links as ``ip`` commands for iproute2 5.12 and later. Pure.
+"""Links as ``ip`` commands, for the iproute2 of any supported release. Pure.
 
 The keywords come from the attribute table, so every attribute there also survives a reboot.
 """
@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # A request of iproute2 has room for 1024 bytes.
@@ -25,23 +26,29 @@ def create(link: DesiredLink, parent: str, vlan: tuple[str, int] | None = None) 
     """Return the command that creates the link on ``parent``; ``vlan`` is protocol and ID of a VLAN link."""
     words = [f"link add link {parent} name {link.name}"]
     # ``words`` for every kind of link, ``data`` for macvlan and macvtap links.
-    data = []
-    for one in _WITH_ADD:
-        value = getattr(link, one.field)
-        if value is None:
-            continue
-        if one.type == "bool":
-            # Both flags at once: either alone would clear the other. ip accepts nopromisc in this mode only.
-            meant = one.field != "promiscuous" or link.mode == "passthru"
-            data += [one.ip] if one.wire and value is not one.wire.inverted and meant else []
-        elif one.wire and one.wire.place is Place.MACVLAN:
-            data.append(f"{one.ip} {value}")
-        else:
-            words.append(f"{one.ip} {value}")
+    data: list[str] = []
+    for one in _with_add(link):
+        value = one.ip if one.type == "bool" else f"{one.ip} {getattr(link, one.field)}"
+        (data if one.wire and one.wire.place is Place.MACVLAN else words).append(value)
     if vlan is not None:
         return " ".join([*words, "type vlan protocol {} id {}".format(*vlan)])
     macs = sorted(link.source_macs or ())[:_MACS_AT_ONCE]
     return " ".join([*words, f"type {link.kind} mode {link.mode}", *data, *(["macaddr set", *macs] if macs else [])])
+
+
+def newer(link: DesiredLink) -> list[Row]:
+    """Return what :func:`create` has a keyword for that an old iproute2 does not know: it would create no link."""
+    return [one for one in _with_add(link) if one.ip_since]
+
+
+def _with_add(link: DesiredLink) -> t.Iterator[Row]:
+    """Yield the rows whose keyword is part of the command that creates the link."""
+    for one in _WITH_ADD:
+        value = getattr(link, one.field)
+        # Both flags at once: either alone would clear the other. ip accepts nopromisc in this mode only.
+        flag = one.type != "bool" or (one.wire is not None and value is not one.wire.inverted)
+        if value is not None and flag and (one.field != "promiscuous" or link.mode == "passthru"):
+            yield one
 
 
 def settings(link: DesiredLink) -> t.Iterator[str]:

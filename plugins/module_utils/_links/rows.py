@@ -28,9 +28,10 @@ class Row:
     returns all.
 
     ``ip`` is iproute2's keyword, used to create the link at boot. ``with_add``: the keyword is part of ``ip link add``.
-    Without ``kept`` it is not persistent, because all links of a parent share it. ``since`` is the first Linux that
-    supports it, "" if all supported versions do. An older one refuses it with the error ``refused`` (errno) and no
-    text, or ignores it (0); distributions may have it in an older one.
+    An iproute2 before ``ip_since`` does not know the keyword, "" if those of all supported releases do. Without
+    ``kept`` it is not persistent, because all links of a parent share it. ``since`` is the first Linux that supports
+    it, "" if all supported versions do. An older one refuses it with the error ``refused`` (errno) and no text, or
+    ignores it (0); distributions may have it in an older one.
     """
 
     option: str
@@ -48,6 +49,7 @@ class Row:
     reported: bool = False
     ip: str = ""
     with_add: bool = False
+    ip_since: str = ""
     kept: bool = True
     since: str = ""
     refused: int = 0

@@ -33,6 +33,7 @@ RTM_NEWADDR, RTM_DELADDR, _RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUT
 _RTA_DST, _RTA_SRC = 1, 2
 _RTM_GETNEIGH = 30
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
+_IFLA_AF_SPEC, _IFLA_INET6_CONF, _IFLA_INET6_ADDR_GEN_MODE = 26, 2, 8  # include/uapi/linux/if_link.h
 _IFLA_EXT_MASK, _RTEXT_FILTER_BRVLAN, _RTEXT_FILTER_SKIP_STATS, _RTEXT_FILTER_MRP = 29, 2, 8, 16
 
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8  # include/uapi/linux/if.h
@@ -87,7 +88,19 @@ def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
     """
     # Without any mask rtnl_calcit() reserves no room for a link with thousands of addresses, and the kernel ends the
     # dump before it without an error. The MRP mask has no effect outside a dump of bridges.
-    return _dump_links(sock, socket.AF_UNSPEC, _RTEXT_FILTER_MRP if statistics else _RTEXT_FILTER_SKIP_STATS)
+    bodies = _dump_links(sock, socket.AF_UNSPEC, _RTEXT_FILTER_MRP if statistics else _RTEXT_FILTER_SKIP_STATS)
+    return bodies if statistics or not _abridged(bodies) else dump_links(sock, statistics=True)
+
+
+def _abridged(bodies: t.Sequence[bytes]) -> bool:
+    """Return whether links have settings of IPv6 without addrgenmode: Linux 5.10 omits it with the statistics."""
+    for body in bodies:
+        families = attributes(body, IFINFO.size, len(body)).get(_IFLA_AF_SPEC, b"")
+        inet6 = attributes(families, 0, len(families)).get(socket.AF_INET6)
+        if inet6 is not None:
+            settings = attributes(inet6, 0, len(inet6))
+            return _IFLA_INET6_CONF in settings and _IFLA_INET6_ADDR_GEN_MODE not in settings
+    return False
 
 
 def dump_bridges(sock: socket.socket) -> list[bytes]:

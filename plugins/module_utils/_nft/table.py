@@ -22,11 +22,11 @@ NAME, FAMILY = "linuxvirt_macvtap", "netdev"
 # An object or a command as libnftables has it: {"rule": {...}}, {"add": {"rule": {...}}}
 Object = t.Dict[str, t.Any]
 _MISSING = "No such file or directory"
-_EGRESS = "Filtering what a link sends needs Linux 5.16 or newer, and nftables 1.0.1 or newer"
+EGRESS = "Filtering what a link sends needs Linux 5.16 or newer, and nftables 1.0.1 or newer"
 _EGRESS_SINCE = (1, 0, 1)
 _HINTS = {
     "Operation not permitted": "this user may not change nftables. Set become: true",
-    "Operation not supported": f"the kernel does not support it. {_EGRESS}",
+    "Operation not supported": f"the kernel does not support it. {EGRESS}",
     "Protocol not supported": "the kernel has no nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_NETDEV)",
 }
 
@@ -112,7 +112,7 @@ class Table:
         self.library()
         version, error = _child.run(_ask_for_egress) or ("", "")
         if version and _is_too_old(version):
-            raise MacvtapError(f"this host has nftables {version}. {_EGRESS}")
+            raise MacvtapError(f"this host has nftables {version}. {EGRESS}")
         if error:
             raise _refused(error)
         self._has_egress = True

@@ -10,7 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import IFUPDOWN, SHIM, Host
 
 # Of systemd: see its issues 18108 and 27854. With 247 it was restarted and aborted ten times.
-_KEEPS_RUNNING = 249
+KEEPS_RUNNING = 249
 _UNIT_INSTEAD = "Leave persistence out, or set systemd: its unit creates the link under any network manager"
 
 
@@ -41,10 +41,10 @@ def lease_by(asked: str, parent: Link, host: Host, path: str) -> str:
     :raises MacvtapError: none can.
     """
     manager = _manager_of(asked, parent, host, path)
-    if manager == model.NETWORKD and host.systemd_version is not None and host.systemd_version < _KEEPS_RUNNING:
+    if manager == model.NETWORKD and host.systemd_version is not None and host.systemd_version < KEEPS_RUNNING:
         raise MacvtapError(
             f"systemd-networkd {host.systemd_version} aborts when it restarts while two links have leases. The host "
-            f"then loses routes of its own. Set addresses instead of dhcp4, or update systemd to {_KEEPS_RUNNING}",
+            f"then loses routes of its own. Set addresses instead of dhcp4, or update systemd to {KEEPS_RUNNING}",
             path=join_path(path, "dhcp4"),
         )
     return manager

@@ -160,6 +160,7 @@ class _Resolver:
             self.decisions[name] = Decision(entry, backend, unchanged=unchanged)
             return
         validate.check_link(desired, self.host.links, stored)
+        validate.check_keywords(desired, self.host.keywords)
         if desired.shim is not None and desired.shim.dhcp4:
             desired = replace(desired, manager=choose_backend.lease_by(asked, desired.parent, self.host, path))
         self.decisions[name] = Decision(entry, backend, desired)

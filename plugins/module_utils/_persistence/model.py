@@ -112,5 +112,7 @@ class Host:
     systemd: bool = False
     # Which one, None if that is not known.
     systemd_version: int | None = None
+    # What ip prints of the keywords that it knows for macvtap links; only if a link has one that it may not know.
+    keywords: str = ""
     # Addresses, routes and connections; only if shims are declared.
     access: access_model.Host | None = None

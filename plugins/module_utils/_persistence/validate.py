@@ -15,7 +15,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner as access_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import validate as access_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_model, vlan_validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    ip_commands,
+    validate,
+    vlan_model,
+    vlan_validate,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import make_links, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Decision, Desired
@@ -50,6 +55,22 @@ def check_link(desired: Desired, links: Links, stored: systemd_unit.StoredLink |
     if parent.index:
         check_parent = vlan_validate.check_parent if link.kind == "vlan" else validate.check_parent
         check_parent(join_path(path, "parent"), parent, links)
+
+
+def check_keywords(desired: Desired, keywords: str) -> None:
+    """Refuse an option whose keyword this host's ip does not know, which then creates no link at boot.
+
+    ``keywords`` is what ip prints of them. Distributions take changes back, so its version does not show it.
+
+    :raises MacvtapError: at the option.
+    """
+    for one in ip_commands.newer(desired.link):
+        if keywords and not re.search(rf"\b{one.ip}\b", keywords):
+            raise MacvtapError(
+                f"the iproute2 of this host does not know {one.ip}, and would not create the link at boot. Install "
+                f"iproute2 {one.ip_since} or newer, remove {one.option}, or set persistence: none for this link",
+                path=join_path(desired.link.path, one.option),
+            )
 
 
 def check_alone(own: systemd_unit.StoredLink, links: t.Iterable[systemd_unit.StoredLink], path: str) -> None:

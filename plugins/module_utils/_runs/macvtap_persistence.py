@@ -20,12 +20,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    ip_commands,
     netlink,
     options,
     rtnetlink,
     tap,
     vlan_options,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
@@ -52,12 +54,14 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     purges_links = params["purge"] and (lists_links or params["shims"] is None)
     parents = {name for one in declared if one.entry.parent for name in spellings(one.entry.parent)}
     run = functools.partial(_glue.command, module)
+    keywords = _keywords(declared, run)
     lock = _glue.locked(module, "persistence", doing="writing the files that links are created from at boot")
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access, monitor = Access(session, sock, parents), RouteMonitor(sock)
 
         def observe() -> Host:
             current = host.observe(session.observe((), parents=parents))
+            current = replace(current, keywords=keywords)
             if params["shims"] is None:
                 return current
             reachable = access.observe()
@@ -94,6 +98,14 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         warnings, addresses = _activate(module, outcome, answers.leases, access)
     result = _result(module, declared, outcome, addresses)
     return {**result, "warnings": [*outcome.plan.warnings, *warnings, *answers.warnings]}
+
+
+def _keywords(declared: t.Sequence[Declared], run: activate.Run) -> str:
+    """Return what ip prints of the keywords of macvtap links, if a link has one that not every ip knows."""
+    links = [one.entry for one in declared if isinstance(one.entry, DesiredLink) and one.entry.state != "absent"]
+    answer = run(["ip", "link", "help", "macvtap"], None) if any(map(ip_commands.newer, links)) else None
+    # Another ip, as busybox's, prints something else.
+    return answer[1] if answer is not None and "macvtap mode" in answer[1] else ""
 
 
 def _activate(

@@ -90,6 +90,32 @@ def test_a_dump_always_says_what_it_is_to_have() -> None:
         assert struct.unpack("=I", mask) != (0,)
 
 
+def of_inet6(*kinds: int) -> bytes:
+    """Return a link's message with these attributes of IPv6."""
+    settings = b"".join(rtnetlink.attribute(kind, bytes(4)) for kind in kinds)
+    return link(1) + rtnetlink.attribute(26, rtnetlink.attribute(socket.AF_INET6, settings))
+
+
+@pytest.mark.parametrize("kinds", [(2, 5), (5, 2)])
+def test_a_kernel_that_omits_addrgenmode_with_the_statistics_is_asked_for_both(kinds: tuple[int, ...]) -> None:
+    """Linux 5.10. By the loopback link's, the kernel would seem to have no IPv6."""
+    dumps = [[link(2), of_inet6(*kinds)], [link(2), of_inet6(*kinds, 8)]]
+    answers = [[[*(message(16, body) for body in dump), message(NLMSG_DONE, DONE)]] for dump in dumps]
+    sock, kernel = socket_of(*answers)
+    assert rtnetlink.dump_links(sock) == dumps[1]
+    masks = [rtnetlink.attributes(sent, 32, 40)[29] for sent in kernel.sent]
+    assert len(masks) == 2
+    assert masks[0] != masks[1]
+
+
+@pytest.mark.parametrize("dump", [[], [link(1)], [of_inet6()], [link(2), of_inet6(2, 5, 8)]])
+def test_other_kernels_are_asked_once(dump: list[bytes]) -> None:
+    """A kernel without IPv6 among them."""
+    sock, kernel = socket_of([[*(message(16, body) for body in dump), message(NLMSG_DONE, DONE)]])
+    assert rtnetlink.dump_links(sock) == dump
+    assert len(kernel.sent) == 1
+
+
 @pytest.mark.parametrize(
     "left",
     [

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 import pytest
@@ -125,3 +126,32 @@ def test_a_link_may_be_on_a_vlan_of_an_earlier_task(backend: str, on: Host) -> N
         networkd={**on.networkd, 9: None},
     )
     assert after(first, declared[1]).files == after(on, *declared).files
+
+
+# As ip of iproute2 5.9 (Debian 11) and 6.1 print it.
+OLD_KEYWORDS = """\
+Usage: ... macvtap mode MODE [flag MODE_FLAG] MODE_OPTS
+
+MODE: private | vepa | bridge | passthru | source
+MODE_FLAG: null | nopromisc
+"""
+KEYWORDS = """\
+Usage: ... macvtap mode MODE [flag MODE_FLAG] MODE_OPTS [bcqueuelen BC_QUEUE_LEN]
+
+MODE: private | vepa | bridge | passthru | source
+MODE_FLAG: null | nopromisc | nodst
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "since"), [("bcqueuelen", 2000, "5.11"), ("bcqueuelen", 0, "5.11"), ("nodst", True, "5.14")]
+)
+def test_an_option_that_ip_does_not_know_is_refused(option: str, value: t.Any, since: str) -> None:
+    """At boot ip would refuse the whole command, and there would be no link."""
+    old, new, unknown = (replace(HOST, keywords=text) for text in (OLD_KEYWORDS, KEYWORDS, ""))
+    declared = link(**{option: value})
+    refused(f"links[0].{option}", f"does not know {option}.* {since} or newer, remove {option}", old, declared)
+    for host in (new, unknown):
+        assert planner.plan([declared], host).changed
+    assert backends(old, link(backend="none", **{option: value})) == {"mt0": None}
+    assert backends(old, link(promiscuous=False, mode="passthru", mac=None, nodst=False)) == {"mt0": "systemd"}
