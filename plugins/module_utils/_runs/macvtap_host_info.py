@@ -134,7 +134,11 @@ def _libvirt(uri: str, timeout: int, find: _Finder | None) -> tuple[dict[str, t.
             free = hv.free_memory()
     except MacvtapError as exc:
         unknown = {"addresses": {"guests": None, "reason": exc.message}} if find else {}
-        return {"uri": uri, "available": False, "version": None, "memory_free": None, "reason": exc.message}, (None, (), None), unknown
+        return (
+            {"uri": uri, "available": False, "version": None, "memory_free": None, "reason": exc.message},
+            (None, (), None),
+            unknown,
+        )
     version = inspection.version_text(host.version)
     memory = None if free is None else free >> 20
     answered = {"uri": uri, "available": True, "version": version, "memory_free": memory, "reason": None}
