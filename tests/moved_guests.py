@@ -21,7 +21,7 @@ import libvirtd_fixture
 from direct_iface import A, attempt, element, nic
 from labkit import cells, guest, image
 from libvirtd_fixture import Hypervisor
-from support import until
+from support import run_module, until
 
 UPLINKS = {"hv1": "eth0", "hv2": "lan0", "hv3": "enp7s0"}
 ECHO_PORT = 7
@@ -136,6 +136,20 @@ def start(hosts: Hosts, interface: str = "") -> Guest:
 def migrate(source: Hypervisor, name: str, to: str, *words: str) -> str:
     """Migrate a running guest, and its stored configuration, by plain virsh on its host; return the error, or ""."""
     return attempt(source, "migrate", name, to, "--live", "--p2p", "--persistent", "--undefinesource", *words)
+
+
+def options(source: Hypervisor, destination: Hypervisor, **more: t.Any) -> dict[str, t.Any]:
+    """Return the options of libvirt_guest_migrate that move web1 from one host to the other's uplink."""
+    uplinks = {source.uplink: destination.uplink}
+    return {"domain": "web1", "destination_uri": uri(destination), "uplinks": uplinks, **more}
+
+
+def move(
+    source: Hypervisor, destination: Hypervisor, *, check: bool = False, patch: str = "", **more: t.Any
+) -> dict[str, t.Any]:
+    """Move web1 by libvirt_guest_migrate, which runs on the source, and return its result."""
+    given = options(source, destination, **more)
+    return run_module("libvirt_guest_migrate", given, check=check, diff=True, prefix=source.prefix, patch=patch)
 
 
 def where(hosts: Hosts, name: str) -> Where:

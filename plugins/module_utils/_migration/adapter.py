@@ -110,15 +110,15 @@ class Migration:
         source = self._source
         with source.translate_errors(f"cannot read domain {here.name!r}"):
             handle = source.handle.lookupByUUIDString(here.uuid)
-            sent = _documents(source, handle, here)
+            live, stored = _documents(source, handle)
             facts = capabilities.of_guest(source, handle, here)
         with self._destination.translate_errors(f"cannot query {both.destination.uri}", "destination_uri"):
             unfit = capabilities.unfit(self._destination, facts)
         modes = {iface.mac: iface.values["mode"] for iface in here.live if iface.stale_mode is not None}
         return replace(
             both,
-            live=xml.interfaces(sent[0]) if here.running else (),
-            stored=xml.interfaces(sent[1]) if sent[1] else (),
+            live=xml.interfaces(live) if here.running and live else (),
+            stored=xml.interfaces(stored),
             modes=modes,
             blockers=facts.blockers,
             unfit=unfit,
@@ -153,12 +153,13 @@ class Migration:
                 raise MacvtapError(
                     f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
                 )
-            live, stored = _documents(source, handle, None)
+            live, stored = _documents(source, handle)
             keep = bool(handle.isPersistent()) if desired.persistent is None else desired.persistent
-        stored_there = xml.edit(stored or live, guest.stored) if keep and stored else None
+        to_store = xml.edit(stored, guest.stored)
         # A guest that does not run is moved by what is stored.
-        sent_live = xml.edit(live, guest.live) if guest.running else stored_there or stored
-        sent = Sent(sent_live, stored_there, self._destination.uri)
+        sent = Sent(
+            xml.edit(live, guest.live) if guest.running else to_store, to_store if keep else None, self._destination.uri
+        )
         journal.record(step, MOVED)
         ended = transfer(source.libvirt, handle, desired, sent, running=guest.running)
         if ended.error is None:
@@ -249,14 +250,15 @@ def _undefine(connection: Connection, uuid: str) -> None:
     domain.undefineFlags(flags)
 
 
-def _documents(connection: Connection, handle: t.Any, domain: Domain | None) -> tuple[str, str]:
-    """Return the XML that libvirt sends of a guest that runs ("" if it does not), and of what is stored."""
+def _documents(connection: Connection, handle: t.Any) -> tuple[str, str]:
+    """Return the XML that libvirt sends of a guest that runs ("" if it does not), and of what is stored.
+
+    Of a guest that is not stored here, the latter is what would be.
+    """
     libvirt = connection.libvirt
     secure, inactive = libvirt.VIR_DOMAIN_XML_SECURE, libvirt.VIR_DOMAIN_XML_INACTIVE
-    running = domain.running if domain is not None else bool(handle.isActive())
-    persistent = domain.persistent if domain is not None else bool(handle.isPersistent())
-    live = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | secure) if running else ""
-    return str(live), str(handle.XMLDesc(inactive | secure)) if persistent else ""
+    live = str(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | secure)) if handle.isActive() else ""
+    return live, str(handle.XMLDesc(inactive | secure))
 
 
 def _namesake(connection: Connection, uuid: str) -> str:

@@ -55,7 +55,7 @@ def plan(desired: Desired, both: Both, along: t.Sequence[Along] = ()) -> Plan[Gu
             f"runs it, virsh resume {desired.domain} lets it go on here",
             path="domain",
         )
-    validate.movable(here, both)
+    validate.movable(here, both, desired)
     planned = _move(desired, both, here)
     validate.prepared(both, desired, along)
     return planned

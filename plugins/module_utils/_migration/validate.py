@@ -71,11 +71,13 @@ def identities(both: Both, desired: Desired) -> None:
         )
 
 
-def movable(domain: Domain, both: Both) -> None:
-    """Refuse a guest that cannot be moved at all.
+def movable(domain: Domain, both: Both, desired: Desired) -> None:
+    """Refuse a guest that cannot be moved at all, or not as declared.
 
     :raises MacvtapError: naming all reasons.
     """
+    if not domain.running and desired.persistent is False:
+        raise MacvtapError("the guest does not run, and would be nowhere. Leave it out, or set true", path="persistent")
     validate_job(domain.name, domain.job, path="domain", live=True)
     reasons = list(both.blockers)
     if domain.job:
