@@ -68,9 +68,9 @@ def streaming(prefix: t.Sequence[str], address: str, port: int) -> t.Iterator[No
     with _running(prefix, "stream", address, str(port)) as finish:
         yield
         message = finish()
-    count, verdict = message.split()
-    if int(count) == 0 or verdict != "intact":
-        raise AssertionError(f"of the stream to {address}, {count} bytes came back, {verdict}")
+    count, verdict = message.split(maxsplit=1)
+    if int(count) == 0 or verdict.strip() != "intact":
+        raise AssertionError(f"of the stream to {address}, {count} bytes came back, {verdict.strip()}")
 
 
 @contextlib.contextmanager

@@ -134,8 +134,12 @@ def start(hosts: Hosts, interface: str = "") -> Guest:
 
 
 def migrate(source: Hypervisor, name: str, to: str, *words: str) -> str:
-    """Migrate a running guest, and its stored configuration, by plain virsh on its host; return the error, or ""."""
-    return attempt(source, "migrate", name, to, "--live", "--p2p", "--persistent", "--undefinesource", *words)
+    """Migrate a running guest, and its stored configuration, by plain virsh on its host; return the error, or "".
+
+    The guest is stopped meanwhile, unless ``words`` has --live. On a busy machine an emulated guest does not always
+    survive that (QEMU 7.2): of some ten, one has rebooted, or its kernel has lost the state of a connection.
+    """
+    return attempt(source, "migrate", name, to, "--p2p", "--persistent", "--undefinesource", *words)
 
 
 def options(source: Hypervisor, destination: Hypervisor, **more: t.Any) -> dict[str, t.Any]:
