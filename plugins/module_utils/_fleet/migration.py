@@ -18,8 +18,8 @@ _Connected = t.Tuple[str, t.Optional[str], t.Optional[str]]
 # What a NIC is connected to, where it is on a direct network: a name and a portgroup that every host can have.
 _NETWORK = "direct network"
 _HINT = (
-    "Declare the NIC on every host, by its MAC address and in the same mode. libvirt_guest_migrate then moves the guest "
-    "between sources of any name. virsh migrate needs sources of one name: an alternative name, or a network "
+    "Declare the NIC on every host, by its MAC address and in the same mode. libvirt_guest_migrate then moves the "
+    "guest between sources of any name. virsh migrate needs sources of one name: an alternative name, or a network "
     "(macvtap_networks_networks)"
 )
 
