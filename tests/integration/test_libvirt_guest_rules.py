@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a host keeps for a guest's NIC goes along: first it is on the destination, and last it leaves the source."""
+
+from __future__ import annotations
+
+import typing as t
+
+import direct_iface
+import moved_guests
+import pytest
+from direct_iface import A, B, Result, domain, nic, ok
+from moved_guests import Hosts
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+RULES = "/etc/udev/rules.d/90-macvtap-domains.rules"
+UDEV = "import os, stat; os.makedirs('/run/udev', exist_ok=True); os.mknod('/run/udev/control', stat.S_IFSOCK | 0o600)"
+
+
+@pytest.fixture
+def udev(hosts: Hosts) -> t.Iterator[Hosts]:
+    """Two hosts that look as if they had udev; web1 runs on the first one, with no operating system."""
+    for hv in hosts.all:
+        hv.run("python3", "-c", UDEV)
+    hosts.source.define(domain("web1", nic(A)))
+    hosts.source.virsh("start", "web1")
+    yield hosts
+    for hv in hosts.all:
+        hv.run("rm", "-rf", "/run/udev", RULES)
+        run(hv, "macvtap_guard", guards=[{"mac": mac, "state": "absent"} for mac in (A, B)])
+
+
+def run(hv: Hypervisor, module: str, *, check: bool = False, **params: t.Any) -> Result:
+    return run_module(module, params, check=check, prefix=hv.prefix)
+
+
+def has_rule(hv: Hypervisor) -> bool:
+    return A in hv.run("sh", "-c", f"cat {RULES} 2>/dev/null; true")
+
+
+def guards(hv: Hypervisor) -> dict[str, list[str]]:
+    """Return the links that the guards of a host are on, by MAC address."""
+    return {one["mac"]: one["links"] for one in ok(run(hv, "macvtap_guard_info"))["guards"]}
+
+
+def test_guards_and_rules_go_along_with_a_guest(udev: Hosts) -> None:
+    here, there = udev.source, udev.destination
+    to = {"domain": "web1", "destination_uri": moved_guests.uri(there, "tls"), "uplinks": {here.uplink: there.uplink}}
+    ok(run(here, "libvirt_direct_iface", domain="web1", mac=A, allmulticast=True, guard={"rate": 100}))
+    assert (has_rule(here), list(guards(here))) == (True, [A])
+    refused = run(here, "libvirt_guest_migrate", **to)
+    assert refused["msg"] == (
+        f"prepared: domain 'web1' has a guard ({A}) and a link that receives all multicast ({A}), which hv2 would not "
+        "have. The role macvtap_migration takes that along. If it is there already, set prepared: true"
+    )
+    rules = ok(run(here, "libvirt_guest_migrate", check=True, prepared=True, **to))["rules"]
+    assert [(one["mac"], one["allmulticast"], one["guard"]["rate"]) for one in rules] == [(A, True, 100)]
+
+    for check, changed in ((True, True), (False, True), (False, False)):
+        result = ok(run(there, "libvirt_guest_rules", check=check, nics=rules))
+        assert result["changed"] is changed
+        assert (has_rule(there), guards(there)) == ((False, {}) if check else (True, {A: []}))
+
+    ok(run(here, "libvirt_guest_migrate", prepared=True, **to))
+    links = [name for name, _index, mac in there.macvtaps() if mac == A]
+    assert len(links) == 1
+    # Neither udev nor a hook may have put it on the link: libvirt knows only those that its daemon has started with.
+    ok(run(there, "libvirt_guest_rules", nics=rules))
+    assert guards(there) == {A: links}
+    assert not ok(run(there, "libvirt_guest_rules", nics=rules))["changed"]
+
+    # Not those of a guest that is there.
+    kept = ok(run(there, "libvirt_guest_rules", nics=rules, state="absent"))
+    assert not kept["changed"]
+    assert kept["warnings"] == [f"the rules of {A} (web1) stay: domains of this host have these addresses"]
+    assert has_rule(there)
+    for check, changed in ((True, True), (False, True), (False, False)):
+        assert ok(run(here, "libvirt_guest_rules", check=check, nics=rules, state="absent"))["changed"] is changed
+    assert (has_rule(here), guards(here)) == (False, {})
+    assert (has_rule(there), list(guards(there))) == (True, [A])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"nics": [{"mac": "nonsense"}]}, "nics[0].mac: 'nonsense' is not a MAC address"),
+        ({"nics": [{"mac": A}, {"mac": A.upper()}]}, f"nics[1]: {A} is declared twice, here and in nics[0]"),
+        ({"nics": [], "uri": "qemu+ssh://hv2/system"}, "uri: qemu+ssh://hv2/system is not this host's own libvirt"),
+        ({"nics": [{"mac": A, "guard": {"addresses": ["nonsense"]}}]}, "nics[0].guard.addresses"),
+    ],
+)
+def test_what_is_wrong_is_named(udev: Hosts, params: dict[str, t.Any], message: str) -> None:
+    assert run(udev.source, "libvirt_guest_rules", **params)["msg"].startswith(message)
+
+
+def test_a_guard_is_on_the_link_before_the_guest_runs_there(udev: Hosts) -> None:
+    here, there = udev.source, udev.destination
+    to = {"domain": "web1", "destination_uri": moved_guests.uri(there, "tls"), "uplinks": {here.uplink: there.uplink}}
+    ok(run(there, "libvirt_guest_rules", nics=[{"mac": A, "guard": {"rate": 100}}]))
+    there.restart()
+    ok(run(here, "libvirt_guest_migrate", **to))
+    assert guards(there) == {A: [name for name, _index, mac in there.macvtaps() if mac == A]}
+    assert guards(there)[A]
