@@ -27,12 +27,10 @@ def cells(heading: str) -> list[list[str]]:
 
 def passed(name: str) -> list[str]:
     """Return the versions of something that rows passed with, in order, without what is after the minor version."""
-    found = {
-        version
-        for row in RECORD.values()
-        for version in row["versions"].get(name, "").split(", ")
-        if version and row["good"]
-    }
+    # It runs in the virtual machine alone.
+    beginning = "machine" if name == "systemd" else ""
+    rows = [row for title, row in RECORD.items() if title.startswith(beginning) and row["good"]]
+    found = {version for row in rows for version in row["versions"].get(name, "").split(", ") if version}
     if name != "pyroute2":
         found = {".".join(version.split(".")[: 1 if name == "systemd" else 2]) for version in found}
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")])
