@@ -30,6 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.transfer import Sent, transfer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import deferred
 
 # How long the two hosts have to agree on where the guest is, after a migration that broke off.
 _SETTLE_SECONDS = 20.0
@@ -63,6 +64,7 @@ class Migration:
         self._links: Links | None = None
         # What libvirt measured of the guest that has moved.
         self.measured: dict[str, t.Any] = {}
+        self.warnings: list[str] = []
         # Whether the guest's host is this one.
         self.is_local = source.local
 
@@ -161,16 +163,18 @@ class Migration:
             xml.edit(live, guest.live) if guest.running else to_store, to_store if keep else None, self._destination.uri
         )
         journal.record(step, MOVED)
-        ended = transfer(source.libvirt, handle, desired, sent, running=guest.running)
-        if ended.error is None:
-            self._measure(guest)
-            return
-        reason = ended.aborted or message_of(ended.error)
-        where = self._settled(guest)
-        if where:
-            raise MacvtapError(
-                f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
-            )
+        # A run that is stopped waits too until it is known where the guest is.
+        with deferred():
+            ended = transfer(source.libvirt, handle, desired, sent, running=guest.running)
+            if ended.error is None:
+                self._measure(guest)
+                return
+            reason = ended.aborted or message_of(ended.error)
+            where = self._settled(guest)
+            if where:
+                raise MacvtapError(
+                    f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
+                )
 
     def _measure(self, guest: Guest) -> None:
         """Note what libvirt measured; it never fails a run."""
@@ -197,22 +201,20 @@ class Migration:
     def _settled(self, guest: Guest) -> str:
         """Wait until the guest is on one host after a migration that broke off. Return "" if it is the destination.
 
-        Otherwise return in words where it is. A guest that stands still here, and is nowhere else, goes on here.
+        Otherwise return in words where it is. A guest that stands still here, and is nowhere else, goes on here. What
+        is here of a guest that runs on the destination is removed.
         """
         until = time.monotonic() + _SETTLE_SECONDS
         while True:
-            where, unsettled = settling.UNDECIDED, ""
+            where, here, unsettled = settling.UNDECIDED, "", ""
             try:
                 self._source.ensure()
                 self._destination.ensure()
                 here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
-                where = settling.place(here, there, running=guest.running)
-                if where == settling.RESUME:
-                    self._source.handle.lookupByUUIDString(guest.uuid).resume()
                 unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
+                where = self._decided(settling.place(here, there, running=guest.running), guest)
             except (MacvtapError, self._source.libvirt.libvirtError) as exc:
                 what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
-                where = settling.UNDECIDED
                 unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
             if where == settling.THERE:
                 return ""
@@ -223,8 +225,37 @@ class Migration:
                 return unsettled
             time.sleep(_POLL_SECONDS)
 
+    def _decided(self, where: str, guest: Guest) -> str:
+        """Do what is to be done for a guest that is at this place, and return where it is then."""
+        here = self._source.guest(guest.uuid)
+        if where == settling.RESUME:
+            here.resume()
+        if where == settling.TWICE:
+            # The destination had begun to run it, and could not say so. Only then libvirt lets it go on here as well.
+            here.suspend()
+            if _look(self._destination, guest.uuid) != settling.RUNNING:
+                here.resume()
+                return settling.UNDECIDED
+            here.destroy()
+            self.warnings.append(_TWICE.format(guest.domain, guest.host))
+            where = settling.THERE
+        if where == settling.THERE and here is not None:
+            there = self._destination.guest(guest.uuid)
+            if here.isPersistent() and not there.isPersistent():
+                return where
+            if here.isActive():
+                here.destroy()
+            _undefine(self._source, guest.uuid)
+        return where
 
+
+_TWICE = (
+    "The hosts' connection broke off right when {1} had begun to run {0}, and libvirt let it go on here as well. "
+    "What ran here is ended"
+)
 _HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
+# virDomainState and virDomainPausedReason of a guest whose memory is on two hosts.
+_SPLIT = ((3, 11), (3, 12))
 _BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
 
 
@@ -238,6 +269,8 @@ def _look(connection: Connection, uuid: str) -> str:
     job = connection.job(domain)
     if job:
         return _BY_JOB.get(job, job)
+    if tuple(domain.state()[:2]) in _SPLIT:
+        return settling.SPLIT
     return settling.PAUSED if connection.paused(domain) else settling.RUNNING
 
 
