@@ -5,20 +5,19 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import RuleStore
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import capabilities, settling
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import capabilities
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.aftermath import Aftermath, undefine
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ENDED,
     MOVED,
@@ -31,10 +30,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.transfer import Sent, transfer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import deferred
-
-# How long the two hosts have to agree on where the guest is, after a migration that broke off.
-_SETTLE_SECONDS = 20.0
-_POLL_SECONDS = 0.2
 
 
 @contextlib.contextmanager
@@ -64,9 +59,13 @@ class Migration:
         self._links: Links | None = None
         # What libvirt measured of the guest that has moved.
         self.measured: dict[str, t.Any] = {}
-        self.warnings: list[str] = []
+        self._aftermath = Aftermath(source, destination)
         # Whether the guest's host is this one.
         self.is_local = source.local
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._aftermath.warnings
 
     def observe(self, name: str) -> Both:
         """Read the domain ``name`` on both hosts.
@@ -148,33 +147,46 @@ class Migration:
                 self._remove_rest(step, guest, journal)
 
     def _move(self, step: Step[Guest], guest: Guest, journal: Journal[Guest], desired: Desired) -> None:
-        source = self._source
-        with source.translate_errors(f"cannot read domain {guest.domain!r}"):
-            handle = source.handle.lookupByUUIDString(guest.uuid)
-            if source.instance(handle) != guest.instance:
-                raise MacvtapError(
-                    f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
-                )
-            live, stored = _documents(source, handle)
-            keep = bool(handle.isPersistent()) if desired.persistent is None else desired.persistent
-        to_store = xml.edit(stored, guest.stored)
-        # A guest that does not run is moved by what is stored.
-        sent = Sent(
-            xml.edit(live, guest.live) if guest.running else to_store, to_store if keep else None, self._destination.uri
-        )
+        # libvirtd may have been restarted since the guest was observed.
+        handle, sent = self._source.retry(lambda: self._prepared(guest, desired))
         journal.record(step, MOVED)
         # A run that is stopped waits too until it is known where the guest is.
         with deferred():
-            ended = transfer(source.libvirt, handle, desired, sent, running=guest.running)
+            ended = transfer(self._source.libvirt, handle, desired, sent, running=guest.running)
             if ended.error is None:
                 self._measure(guest)
                 return
             reason = ended.aborted or message_of(ended.error)
-            where = self._settled(guest)
+            where = self._aftermath.settled(guest)
             if where:
                 raise MacvtapError(
                     f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
                 )
+
+    def _prepared(self, guest: Guest, desired: Desired) -> tuple[t.Any, Sent]:
+        """Return the guest's libvirt domain, and what is sent of it.
+
+        :raises MacvtapError: it cannot be read, or it is not as it was observed.
+        """
+        source = self._source
+        with source.translate_errors(f"cannot read domain {guest.domain!r}"):
+            handle = self._unchanged(guest)
+            live, stored = _documents(source, handle)
+            keep = bool(handle.isPersistent()) if desired.persistent is None else desired.persistent
+        to_store = xml.edit(stored, guest.stored)
+        # A guest that does not run is moved by what is stored.
+        sent_live = xml.edit(live, guest.live) if guest.running else to_store
+        return handle, Sent(sent_live, to_store if keep else None, self._destination.uri)
+
+    def _unchanged(self, guest: Guest) -> t.Any:
+        """Return the guest's libvirt domain.
+
+        :raises MacvtapError: it was started or stopped since it was observed.
+        """
+        handle = self._source.handle.lookupByUUIDString(guest.uuid)
+        if self._source.instance(handle) != guest.instance:
+            raise MacvtapError(f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain")
+        return handle
 
     def _measure(self, guest: Guest) -> None:
         """Note what libvirt measured; it never fails a run."""
@@ -187,100 +199,12 @@ class Migration:
         """Remove the domain here of a guest that runs there."""
         source = self._source
         with source.translate_errors(f"cannot remove domain {guest.domain!r} here"):
-            handle = source.handle.lookupByUUIDString(guest.uuid)
-            if source.instance(handle) != guest.instance:
-                raise MacvtapError(
-                    f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
-                )
+            handle = self._unchanged(guest)
             journal.record(step, guest.action)
             if guest.action == ENDED:
                 handle.destroy()
             if guest.action in (ENDED, UNDEFINED):
-                _undefine(source, guest.uuid)
-
-    def _settled(self, guest: Guest) -> str:
-        """Wait until the guest is on one host after a migration that broke off. Return "" if it is the destination.
-
-        Otherwise return in words where it is. A guest that stands still here, and is nowhere else, goes on here. What
-        is here of a guest that runs on the destination is removed.
-        """
-        until = time.monotonic() + _SETTLE_SECONDS
-        while True:
-            where, here, unsettled = settling.UNDECIDED, "", ""
-            try:
-                self._source.ensure()
-                self._destination.ensure()
-                here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
-                unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
-                where = self._decided(settling.place(here, there, running=guest.running), guest)
-            except (MacvtapError, self._source.libvirt.libvirtError) as exc:
-                what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
-                unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
-            if where == settling.THERE:
-                return ""
-            if where != settling.UNDECIDED:
-                ends = guest.running and here == settling.STORED
-                return "The guest has stopped meanwhile, and is stored here" if ends else _HERE[where]
-            if time.monotonic() > until:
-                return unsettled
-            time.sleep(_POLL_SECONDS)
-
-    def _decided(self, where: str, guest: Guest) -> str:
-        """Do what is to be done for a guest that is at this place, and return where it is then."""
-        here = self._source.guest(guest.uuid)
-        if where == settling.RESUME:
-            here.resume()
-        if where == settling.TWICE:
-            # The destination had begun to run it, and could not say so. Only then libvirt lets it go on here as well.
-            here.suspend()
-            if _look(self._destination, guest.uuid) != settling.RUNNING:
-                here.resume()
-                return settling.UNDECIDED
-            here.destroy()
-            self.warnings.append(_TWICE.format(guest.domain, guest.host))
-            where = settling.THERE
-        if where == settling.THERE and here is not None:
-            there = self._destination.guest(guest.uuid)
-            if here.isPersistent() and not there.isPersistent():
-                return where
-            if here.isActive():
-                here.destroy()
-            _undefine(self._source, guest.uuid)
-        return where
-
-
-_TWICE = (
-    "The hosts' connection broke off right when {1} had begun to run {0}, and libvirt let it go on here as well. "
-    "What ran here is ended"
-)
-_HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
-# virDomainState and virDomainPausedReason of a guest whose memory is on two hosts.
-_SPLIT = ((3, 11), (3, 12))
-_BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
-
-
-def _look(connection: Connection, uuid: str) -> str:
-    """Return what one host says of the domain of this UUID: see settling.py."""
-    domain = connection.guest(uuid)
-    if domain is None:
-        return settling.ABSENT
-    if not domain.isActive():
-        return settling.STORED
-    job = connection.job(domain)
-    if job:
-        return _BY_JOB.get(job, job)
-    if tuple(domain.state()[:2]) in _SPLIT:
-        return settling.SPLIT
-    return settling.PAUSED if connection.paused(domain) else settling.RUNNING
-
-
-def _undefine(connection: Connection, uuid: str) -> None:
-    """Remove what is stored of a domain, and nothing that an administrator would miss: its NVRAM has moved along."""
-    domain = connection.guest(uuid)
-    if domain is None or not domain.isPersistent():
-        return
-    flags = connection.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-    domain.undefineFlags(flags)
+                undefine(source, guest.uuid)
 
 
 def _documents(connection: Connection, handle: t.Any) -> tuple[str, str]:
