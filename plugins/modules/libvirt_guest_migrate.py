@@ -298,7 +298,7 @@ rules:
   sample:
     - {mac: "52:54:00:00:01:01", allmulticast: true, guard: null}
 measured:
-  description: What libvirt has measured. V(null) if the guest was not moved, or did not run.
+  description: What libvirt has measured. V(null) if it has not, such as of a guest that did not run, or in post-copy.
   returned: success
   type: dict
   contains:

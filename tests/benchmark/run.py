@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Measure the modules, pauses of running guests, preflight, and finding guests: `make bench`.
+"""Measure the modules, pauses and moves of running guests, preflight, and finding guests: `make bench`.
 
 Needs root, for namespaces of its own.
 """
@@ -25,6 +25,7 @@ import guards
 import harness
 import hypervisors
 import links
+import migration
 import netns
 import pauses
 import report
@@ -71,6 +72,7 @@ SUITES = {
         ("again", "mode"),
     ),
     "pauses": Suite(hypervisors.session, {"pause": pauses.pausing}, domains.run_once, ()),
+    "migration": Suite(migration.session, {"moves": migration.moves}, domains.run_once, ()),
     "macvtap_guard": Suite(
         netns.session,
         {

@@ -53,6 +53,7 @@ _KEYS = {
         "3": {"replug", "live_mode"},
     },
     "pauses": {"pause": {"pause_192", "pause_restart_192", "forecast_192"}},
+    "migration": {"moves": {"silence", "silence_median", "silence_ratio", "duration"}},
     "macvtap_guard": {
         "load": {"guard_load"},
         "second": {"guard_again", "guard_one"},
@@ -74,7 +75,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for netwo
 @pytest.fixture(scope="module", params=_KEYS)
 def module(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
-    if name in {"libvirt_direct_iface", "pauses", "finding", "guarded_guest"} and not all(
+    if name in {"libvirt_direct_iface", "pauses", "migration", "finding", "guarded_guest"} and not all(
         map(shutil.which, ("libvirtd", "qemu-system-x86_64"))
     ):
         pytest.skip("needs libvirtd and qemu-system-x86_64")

@@ -136,3 +136,26 @@ def test_what_is_stored_beside_a_running_guest_moves_as_it_is(hosts: Hosts) -> N
     assert (source(hv2), source(hv2, live=True)) == ("direct dev=lan0 mode=vepa", "direct dev=lan0 mode=bridge")
     assert "passwd='other'" in hv2.dump("web1")
     assert "passwd='s3cret'" in hv2.dump("web1", live=True)
+
+
+def test_a_move_that_takes_too_long_is_given_up(hosts: Hosts) -> None:
+    guest = moved_guests.start(hosts)
+    hv1, hv2 = hosts.all
+    failed = move(hv1, hv2, bandwidth=1, timeout=1)
+    assert failed["msg"].startswith(
+        "domain: domain 'web1' did not move to hv2: it took longer than the timeout of 1 s. It is still here"
+    )
+    assert failed["msg"].endswith("The host is as it was before")
+    moved_guests.assert_whole(hosts, guest, hv1)
+
+
+@pytest.mark.parametrize(("on_timeout", "transport"), [("suspend", "tunnel"), ("post_copy", "tls")])
+def test_a_move_that_takes_too_long_is_brought_to_its_end(hosts: Hosts, on_timeout: str, transport: str) -> None:
+    guest = moved_guests.start(hosts)
+    hv1, hv2 = hosts.all
+    # The guest has more than that sends in a second.
+    done = ok(move(hv1, hv2, bandwidth=16, timeout=1, on_timeout=on_timeout, transport=transport))
+    # Of post-copy libvirt has no figures.
+    assert on_timeout == "post_copy" or done["measured"]["seconds"] > 1
+    assert done["forecast_seconds"] > 1
+    moved_guests.assert_whole(hosts, guest, hv2)

@@ -5,20 +5,19 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import RuleStore
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import capabilities, settling
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import capabilities
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.aftermath import Aftermath, undefine
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ENDED,
     MOVED,
@@ -30,10 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.transfer import Sent, transfer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
-
-# How long the two hosts have to agree on where the guest is, after a migration that broke off.
-_SETTLE_SECONDS = 20.0
-_POLL_SECONDS = 0.2
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import deferred
 
 
 @contextlib.contextmanager
@@ -63,8 +59,13 @@ class Migration:
         self._links: Links | None = None
         # What libvirt measured of the guest that has moved.
         self.measured: dict[str, t.Any] = {}
+        self._aftermath = Aftermath(source, destination)
         # Whether the guest's host is this one.
         self.is_local = source.local
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._aftermath.warnings
 
     def observe(self, name: str) -> Both:
         """Read the domain ``name`` on both hosts.
@@ -146,31 +147,46 @@ class Migration:
                 self._remove_rest(step, guest, journal)
 
     def _move(self, step: Step[Guest], guest: Guest, journal: Journal[Guest], desired: Desired) -> None:
+        # libvirtd may have been restarted since the guest was observed.
+        handle, sent = self._source.retry(lambda: self._prepared(guest, desired))
+        journal.record(step, MOVED)
+        # A run that is stopped waits too until it is known where the guest is.
+        with deferred():
+            ended = transfer(self._source.libvirt, handle, desired, sent, running=guest.running)
+            if ended.error is None:
+                self._measure(guest)
+                return
+            reason = ended.aborted or message_of(ended.error)
+            where = self._aftermath.settled(guest)
+            if where:
+                raise MacvtapError(
+                    f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
+                )
+
+    def _prepared(self, guest: Guest, desired: Desired) -> tuple[t.Any, Sent]:
+        """Return the guest's libvirt domain, and what is sent of it.
+
+        :raises MacvtapError: it cannot be read, or it is not as it was observed.
+        """
         source = self._source
         with source.translate_errors(f"cannot read domain {guest.domain!r}"):
-            handle = source.handle.lookupByUUIDString(guest.uuid)
-            if source.instance(handle) != guest.instance:
-                raise MacvtapError(
-                    f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
-                )
+            handle = self._unchanged(guest)
             live, stored = _documents(source, handle)
             keep = bool(handle.isPersistent()) if desired.persistent is None else desired.persistent
         to_store = xml.edit(stored, guest.stored)
         # A guest that does not run is moved by what is stored.
-        sent = Sent(
-            xml.edit(live, guest.live) if guest.running else to_store, to_store if keep else None, self._destination.uri
-        )
-        journal.record(step, MOVED)
-        ended = transfer(source.libvirt, handle, desired, sent, running=guest.running)
-        if ended.error is None:
-            self._measure(guest)
-            return
-        reason = ended.aborted or message_of(ended.error)
-        where = self._settled(guest)
-        if where:
-            raise MacvtapError(
-                f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
-            )
+        sent_live = xml.edit(live, guest.live) if guest.running else to_store
+        return handle, Sent(sent_live, to_store if keep else None, self._destination.uri)
+
+    def _unchanged(self, guest: Guest) -> t.Any:
+        """Return the guest's libvirt domain.
+
+        :raises MacvtapError: it was started or stopped since it was observed.
+        """
+        handle = self._source.handle.lookupByUUIDString(guest.uuid)
+        if self._source.instance(handle) != guest.instance:
+            raise MacvtapError(f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain")
+        return handle
 
     def _measure(self, guest: Guest) -> None:
         """Note what libvirt measured; it never fails a run."""
@@ -183,71 +199,12 @@ class Migration:
         """Remove the domain here of a guest that runs there."""
         source = self._source
         with source.translate_errors(f"cannot remove domain {guest.domain!r} here"):
-            handle = source.handle.lookupByUUIDString(guest.uuid)
-            if source.instance(handle) != guest.instance:
-                raise MacvtapError(
-                    f"domain {guest.domain!r} was started or stopped meanwhile. Run again", path="domain"
-                )
+            handle = self._unchanged(guest)
             journal.record(step, guest.action)
             if guest.action == ENDED:
                 handle.destroy()
             if guest.action in (ENDED, UNDEFINED):
-                _undefine(source, guest.uuid)
-
-    def _settled(self, guest: Guest) -> str:
-        """Wait until the guest is on one host after a migration that broke off. Return "" if it is the destination.
-
-        Otherwise return in words where it is. A guest that stands still here, and is nowhere else, goes on here.
-        """
-        until = time.monotonic() + _SETTLE_SECONDS
-        while True:
-            where, unsettled = settling.UNDECIDED, ""
-            try:
-                self._source.ensure()
-                self._destination.ensure()
-                here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
-                where = settling.place(here, there, running=guest.running)
-                if where == settling.RESUME:
-                    self._source.handle.lookupByUUIDString(guest.uuid).resume()
-                unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
-            except (MacvtapError, self._source.libvirt.libvirtError) as exc:
-                what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
-                where = settling.UNDECIDED
-                unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
-            if where == settling.THERE:
-                return ""
-            if where != settling.UNDECIDED:
-                ends = guest.running and here == settling.STORED
-                return "The guest has stopped meanwhile, and is stored here" if ends else _HERE[where]
-            if time.monotonic() > until:
-                return unsettled
-            time.sleep(_POLL_SECONDS)
-
-
-_HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
-_BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
-
-
-def _look(connection: Connection, uuid: str) -> str:
-    """Return what one host says of the domain of this UUID: see settling.py."""
-    domain = connection.guest(uuid)
-    if domain is None:
-        return settling.ABSENT
-    if not domain.isActive():
-        return settling.STORED
-    job = connection.job(domain)
-    if job:
-        return _BY_JOB.get(job, job)
-    return settling.PAUSED if connection.paused(domain) else settling.RUNNING
-
-
-def _undefine(connection: Connection, uuid: str) -> None:
-    """Remove what is stored of a domain, and nothing that an administrator would miss: its NVRAM has moved along."""
-    domain = connection.guest(uuid)
-    if domain is None or not domain.isPersistent():
-        return
-    flags = connection.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-    domain.undefineFlags(flags)
+                undefine(source, guest.uuid)
 
 
 def _documents(connection: Connection, handle: t.Any) -> tuple[str, str]:

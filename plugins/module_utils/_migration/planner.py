@@ -153,7 +153,29 @@ def state_on(side: Side) -> str:
     domain = side.domain
     if domain is None:
         return "absent"
-    return domain.job or domain.state or ("running" if domain.running else "shut off")
+    return (
+        domain.job or domain.state or ("shut off" if not domain.running else "paused" if domain.paused else "running")
+    )
+
+
+def whereabouts(before: Both, now: Both) -> str:
+    """Return in words where the guest is, after a run that has failed; "" if both hosts have it as ``before``."""
+    if all(_presence(was) == _presence(side) for was, side in zip(_sides(before), _sides(now))):
+        return ""
+    here, there = now.source.domain, now.destination.domain
+    arrived = there is not None and there.running and not there.job and (here is None or not here.running)
+    if arrived or (here is None and there is not None and not there.running):
+        return f"The guest is on {now.destination.name} ({state_on(now.destination)}), and stays there"
+    return f"The guest is {_where(now)}"
+
+
+def _sides(both: Both) -> tuple[Side, Side]:
+    return both.source, both.destination
+
+
+def _presence(side: Side) -> tuple[t.Any, ...]:
+    one = side.domain
+    return () if one is None else (one.running, one.instance, one.persistent, one.job, one.paused)
 
 
 def _view(host: str, ifaces: t.Sequence[Iface]) -> dict[str, t.Any]:

@@ -11,7 +11,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, planner, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.adapter import Migration
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
-    MOVED,
     Along,
     Both,
     Desired,
@@ -57,7 +56,7 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         observe,
         lambda both, found: planner.plan(desired, both, found),
         apply,
-        _undo,
+        lambda _journal, both: _undo(first[0], both),
         inquire=inquire,
         check_mode=check_mode,
         verify=verify,
@@ -71,7 +70,7 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         "measured": _measured(migration.measured),
         "interfaces": planner.interfaces(outcome.plan),
         "rules": [along.report(one) for one in outcome.answers],
-        "warnings": list(outcome.plan.warnings),
+        "warnings": [*outcome.plan.warnings, *migration.warnings],
     }
 
 
@@ -87,11 +86,10 @@ def _guards() -> list[dict[str, t.Any]]:
         return []
 
 
-def _undo(journal: Journal[Guest], both: Both) -> Plan[Guest]:
+def _undo(before: Both, now: Both) -> Plan[Guest]:
     """Return what the rollback does: nothing. A guest that has moved stays, and is not moved once more."""
-    there = both.destination.domain
-    has_moved = any(entry.action == MOVED for entry in journal.entries) and there is not None and there.running
-    return Plan(warnings=(f"The guest runs on {both.destination.name}, and stays there",) if has_moved else ())
+    where = planner.whereabouts(before, now)
+    return Plan(warnings=(where,) if where else ())
 
 
 def _forecast(desired: Desired, both: Both) -> float | None:

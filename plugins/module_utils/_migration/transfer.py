@@ -72,13 +72,13 @@ def transfer(libvirt: t.Any, domain: t.Any, desired: Desired, sent: Sent, *, run
 
     Signals are raised only after libvirt's call has returned.
     """
-    errors: list[t.Any] = []
+    errors: list[BaseException] = []
     flags = flags_of(libvirt, desired, running=running, stored=sent.stored is not None)
 
     def migrate() -> None:
         try:
             domain.migrateToURI3(sent.uri, parameters_of(libvirt, desired, sent), flags)
-        except libvirt.libvirtError as exc:
+        except BaseException as exc:  # pylint: disable=broad-except  # or it would count as one that has moved
             errors.append(exc)
 
     # A daemon thread: nothing of ours waits for it if this process has to end.
@@ -90,6 +90,8 @@ def transfer(libvirt: t.Any, domain: t.Any, desired: Desired, sent: Sent, *, run
             thread.join(_POLL_SECONDS)
             if running and thread.is_alive():
                 watch.look()
+    if errors and not isinstance(errors[0], libvirt.libvirtError):
+        raise errors[0]
     return Ended(errors[0] if errors else None, watch.aborted)
 
 
@@ -107,6 +109,8 @@ class _Watch:
 
     def look(self) -> None:
         """Set what libvirt only takes during a migration, and act on a signal or the timeout."""
+        if self.aborted:
+            return
         if not self._downtime_set:
             # There is no migration yet at first.
             with contextlib.suppress(self._libvirt.libvirtError):

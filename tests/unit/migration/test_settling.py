@@ -16,10 +16,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.settl
     PAUSED,
     RESUME,
     RUNNING,
+    SPLIT,
     STANDS_BY,
     STATES,
     STORED,
     THERE,
+    TWICE,
     UNDECIDED,
 )
 
@@ -40,7 +42,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.settl
         (ABSENT, PAUSED, THERE),
         (MIGRATING, STANDS_BY, UNDECIDED),
         (RUNNING, STANDS_BY, UNDECIDED),
-        (RUNNING, RUNNING, UNDECIDED),
+        (RUNNING, RUNNING, TWICE),
+        (SPLIT, ABSENT, UNDECIDED),
+        (SPLIT, RUNNING, UNDECIDED),
         (ABSENT, ABSENT, UNDECIDED),
         # It moves on, to a third host.
         (ABSENT, MIGRATING, UNDECIDED),

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""After a migration that broke off: finds the guest, lets it run on one host, and removes what the other has of it."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import settling
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Guest
+
+# How long the two hosts have to agree on where the guest is.
+_SETTLE_SECONDS = 20.0
+_POLL_SECONDS = 0.2
+_TWICE = (
+    "The hosts' connection broke off right when {1} had begun to run {0}, and libvirt let it go on here as well. "
+    "What ran here is ended"
+)
+_HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
+# virDomainState and virDomainPausedReason of a guest whose memory is on two hosts.
+_SPLIT = ((3, 11), (3, 12))
+_BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
+
+
+class Aftermath:
+    """Both connections, and what is to be told of what was done."""
+
+    def __init__(self, source: Connection, destination: Connection) -> None:
+        self._source = source
+        self._destination = destination
+        self.warnings: list[str] = []
+
+    def settled(self, guest: Guest) -> str:
+        """Wait until the guest is on one host after a migration that broke off. Return "" if it is the destination.
+
+        Otherwise return in words where it is. A guest that stands still here, and is nowhere else, goes on here. What
+        is here of a guest that runs on the destination is removed.
+        """
+        until = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            where, here, unsettled = settling.UNDECIDED, "", ""
+            try:
+                self._source.ensure()
+                self._destination.ensure()
+                here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
+                unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
+                where = self._decided(settling.place(here, there, running=guest.running), guest)
+            except (MacvtapError, self._source.libvirt.libvirtError) as exc:
+                what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
+                unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
+            if where == settling.THERE:
+                return ""
+            if where != settling.UNDECIDED:
+                ends = guest.running and here == settling.STORED
+                return "The guest has stopped meanwhile, and is stored here" if ends else _HERE[where]
+            if time.monotonic() > until:
+                return unsettled
+            time.sleep(_POLL_SECONDS)
+
+    def _decided(self, where: str, guest: Guest) -> str:
+        """Do what is to be done for a guest that is at this place, and return where it is then."""
+        here = self._source.guest(guest.uuid)
+        if where == settling.RESUME:
+            here.resume()
+        if where == settling.TWICE:
+            # The destination had begun to run it, and could not say so. Then libvirt lets it go on here as well. What
+            # runs there for another reason is not this guest.
+            if not self._is_left_twice(here, self._destination.guest(guest.uuid)):
+                return settling.UNDECIDED
+            here.destroy()
+            self.warnings.append(_TWICE.format(guest.domain, guest.host))
+            where = settling.THERE
+        if where == settling.THERE and here is not None:
+            there = self._destination.guest(guest.uuid)
+            if here.isPersistent() and not there.isPersistent():
+                return where
+            if here.isActive():
+                here.destroy()
+            undefine(self._source, guest.uuid)
+        return where
+
+    def _is_left_twice(self, here: t.Any, there: t.Any) -> bool:
+        libvirt = self._source.libvirt
+        reasons = libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, libvirt.VIR_DOMAIN_RUNNING_MIGRATED
+        running = libvirt.VIR_DOMAIN_RUNNING
+        return bool([one.state()[:2] for one in (here, there)] == [[running, reason] for reason in reasons])
+
+
+def _look(connection: Connection, uuid: str) -> str:
+    """Return what one host says of the domain of this UUID: see settling.py."""
+    domain = connection.guest(uuid)
+    if domain is None:
+        return settling.ABSENT
+    if not domain.isActive():
+        return settling.STORED
+    job = connection.job(domain)
+    if job:
+        return _BY_JOB.get(job, job)
+    if tuple(domain.state()[:2]) in _SPLIT:
+        return settling.SPLIT
+    return settling.PAUSED if connection.paused(domain) else settling.RUNNING
+
+
+def undefine(connection: Connection, uuid: str) -> None:
+    """Remove what is stored of a domain, and nothing that an administrator would miss: its NVRAM has moved along."""
+    domain = connection.guest(uuid)
+    if domain is None or not domain.isPersistent():
+        return
+    flags = connection.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+    domain.undefineFlags(flags)
