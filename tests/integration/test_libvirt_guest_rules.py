@@ -49,7 +49,11 @@ def guards(hv: Hypervisor) -> dict[str, list[str]]:
 
 def test_guards_and_rules_go_along_with_a_guest(udev: Hosts) -> None:
     here, there = udev.source, udev.destination
-    to = {"domain": "web1", "destination_uri": moved_guests.uri(there, "tls"), "uplinks": {here.uplink: there.uplink}}
+    to: dict[str, t.Any] = {
+        "domain": "web1",
+        "destination_uri": moved_guests.uri(there, "tls"),
+        "uplinks": {here.uplink: there.uplink},
+    }
     ok(run(here, "libvirt_direct_iface", domain="web1", mac=A, allmulticast=True, guard={"rate": 100}))
     assert (has_rule(here), list(guards(here))) == (True, [A])
     refused = run(here, "libvirt_guest_migrate", **to)
@@ -99,7 +103,11 @@ def test_what_is_wrong_is_named(udev: Hosts, params: dict[str, t.Any], message: 
 
 def test_a_guard_is_on_the_link_before_the_guest_runs_there(udev: Hosts) -> None:
     here, there = udev.source, udev.destination
-    to = {"domain": "web1", "destination_uri": moved_guests.uri(there, "tls"), "uplinks": {here.uplink: there.uplink}}
+    to: dict[str, t.Any] = {
+        "domain": "web1",
+        "destination_uri": moved_guests.uri(there, "tls"),
+        "uplinks": {here.uplink: there.uplink},
+    }
     ok(run(there, "libvirt_guest_rules", nics=[{"mac": A, "guard": {"rate": 100}}]))
     there.restart()
     ok(run(here, "libvirt_guest_migrate", **to))
