@@ -54,9 +54,9 @@ def migrate(self, *of, real=libvirt.virDomain.migrateToURI3):
         hold("after")
 libvirt.virDomain.migrateToURI3 = migrate
 """
-# libvirt runs it when the source's QEMU has ended.
+# libvirt runs it when the source's QEMU has ended, and once more if it was killed meanwhile.
 _HOOK = f"""#!/bin/sh
-[ "$1 $2" = "web1 stopped" ] || exit 0
+[ "$1 $2" = "web1 stopped" ] && mkdir {_HELD}.was || exit 0
 touch {_HELD}
 for try in $(seq 3000); do [ -e {_HELD} ] || exit 0; sleep 0.01; done
 """
@@ -168,6 +168,7 @@ def _hooked(hv: Hypervisor) -> t.Iterator[None]:
     hook.parent.mkdir(parents=True, exist_ok=True)
     hook.write_text(_HOOK, encoding="utf-8")
     hook.chmod(0o755)
+    was = path(hv, f"{_HELD}.was")
     # libvirt looks for hooks when it starts.
     hv.restart()
     try:
@@ -175,6 +176,7 @@ def _hooked(hv: Hypervisor) -> t.Iterator[None]:
     finally:
         hook.unlink()
         hv.restart()
+        was.rmdir()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import killed_moves
 import moved_guests
 import pytest
 from direct_iface import ok
-from killed_moves import MOMENTS, Move
+from killed_moves import AFTER, ANSWERING, BEFORE, CONFIRMING, DURING, SENT, Move
 from moved_guests import Hosts, Where, move
 
 pytestmark = direct_iface.MARKS
@@ -37,11 +37,18 @@ def kill_ssh(made: Move) -> None:
     made.hosts.source.run("sh", "-c", "kill -KILL $(pidof ssh)")
 
 
-WHAT = (kill_module, stop_module, kill_source, kill_destination, kill_ssh)
+# At other moments nothing else is under way.
+WHEN = {
+    kill_module: (DURING, SENT, AFTER),
+    stop_module: (BEFORE, DURING, SENT),
+    kill_source: (BEFORE, DURING, SENT, ANSWERING, CONFIRMING),
+    kill_destination: (DURING, SENT, ANSWERING, AFTER),
+    kill_ssh: (DURING, SENT, ANSWERING),
+}
+CASES = [pytest.param(what, moment, id=f"{what.__name__}, {moment}") for what, when in WHEN.items() for moment in when]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("what", WHAT, ids=lambda what: what.__name__)
+@pytest.mark.parametrize(("what", "moment"), CASES)
 def test_whatever_is_killed_the_guest_runs_once_and_the_next_run_moves_it(
     hosts: Hosts, what: t.Callable[[Move], None], moment: str
 ) -> None:

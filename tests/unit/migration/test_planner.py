@@ -229,3 +229,28 @@ def test_nics_that_are_not_as_planned_are_named() -> None:
     moved = replace(NIC, values={**NIC.values, "source": "lan0", "target": "macvtap5"})
     assert planner.misconnected(guest, both(None, replace(RUNNING, live=(moved,)))) == ""
     assert planner.misconnected(guest, both(None, replace(RUNNING, live=()))) == f"{MAC} is missing"
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (both(RUNNING), ""),
+        (both(None, RUNNING), "The guest is on hv2 (running), and stays there"),
+        (both(WEB1, RUNNING), "The guest is on hv2 (running), and stays there"),
+        (both(None, replace(RUNNING, paused=True)), "The guest is on hv2 (paused), and stays there"),
+        (both(None, WEB1), "The guest is on hv2 (shut off), and stays there"),
+        (both(RUNNING, RUNNING), "The guest is running on hv1, running on hv2"),
+        (both(RUNNING, WEB1), "The guest is running on hv1, shut off on hv2"),
+        (both(WEB1), "The guest is shut off on hv1, absent on hv2"),
+        (
+            both(replace(RUNNING, job="incoming migration"), replace(RUNNING, job="incoming migration")),
+            "The guest is incoming migration on hv1, incoming migration on hv2",
+        ),
+    ],
+)
+def test_where_a_guest_is_after_a_run_that_failed(now: Both, said: str) -> None:
+    assert planner.whereabouts(both(RUNNING), now) == said
+
+
+def test_a_guest_that_does_not_run_is_not_moved_to_where_nothing_is_stored() -> None:
+    assert refused(replace(MOVE, persistent=False), both(WEB1)).startswith("persistent: the guest does not run")
