@@ -143,9 +143,12 @@ def migrate(source: Hypervisor, name: str, to: str, *words: str) -> str:
 
 
 def options(source: Hypervisor, destination: Hypervisor, **more: t.Any) -> dict[str, t.Any]:
-    """Return the options of libvirt_guest_migrate that move web1 from one host to the other's uplink."""
+    """Return the options of libvirt_guest_migrate that move web1 from one host to the other's uplink.
+
+    The guest is stopped meanwhile, unless ``more`` has ``live``: see migrate().
+    """
     uplinks = {source.uplink: destination.uplink}
-    return {"domain": "web1", "destination_uri": uri(destination), "uplinks": uplinks, **more}
+    return {"domain": "web1", "destination_uri": uri(destination), "uplinks": uplinks, "live": False, **more}
 
 
 def move(

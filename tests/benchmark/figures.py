@@ -19,7 +19,8 @@ class Size:
 
     Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet that is
     compared, ``fleets`` are numbers of hosts that playbooks run on. ``memories`` are those of guests in MiB. ``guests``
-    run on a hypervisor, and ``recorded`` hypervisors are in an inventory.
+    run on a hypervisor, and ``recorded`` hypervisors are in an inventory. ``live`` is whether a guest runs on while it
+    is moved to another host. On a busy machine an emulated one does not always survive: see moved_guests.migrate().
     """
 
     rounds: int = 5
@@ -33,6 +34,7 @@ class Size:
     guests: tuple[int, ...] = (1, 10, 20)
     recorded: tuple[int, ...] = (2, 50, 500)
     fleets: tuple[int, ...] = (2, 50)
+    live: bool = True
 
 
 @dataclass(frozen=True)

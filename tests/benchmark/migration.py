@@ -39,9 +39,10 @@ class HostsSession(Session):
 
 @dataclass(frozen=True)
 class _On(Bench):
-    """A hypervisor, where the module and virsh run."""
+    """A hypervisor, one of ``hosts``, where the module and virsh run."""
 
     hypervisor: Hypervisor
+    hosts: Hosts
 
     @property
     def prefix(self) -> list[str]:
@@ -71,7 +72,7 @@ def session(python: str) -> t.Iterator[HostsSession]:
 def moves(in_session: HostsSession, size: Size) -> list[Figure]:
     """Move a guest there and back by the module, and another one by virsh, in turn."""
     hosts = in_session.hosts
-    benches = {hv.cell.name: _On(hv.cell.netns, in_session, "libvirt_guest_migrate", hv) for hv in hosts.all}
+    benches = {hv.cell.name: _On(hv.cell.netns, in_session, "libvirt_guest_migrate", hv, hosts) for hv in hosts.all}
     for hv in hosts.all:
         hv.virsh("net-define", "/dev/stdin", stdin=network("lan", "bridge", hv.uplink))
         hv.virsh("net-start", "lan")
@@ -82,18 +83,18 @@ def moves(in_session: HostsSession, size: Size) -> list[Figure]:
     there_and_back = [(source, hosts.destination), (hosts.destination, source)]
     # Has the byte code written, and the hosts' connections tried.
     for here, there in there_and_back:
-        _move(benches[here.cell.name], hosts, ours, there, _Seen())
+        _move(benches[here.cell.name], ours, there, _Seen(), live=size.live)
     for here, there in there_and_back * size.rounds:
         on = benches[here.cell.name]
-        _move(on, hosts, ours, there, by_module)
-        _virsh(on, hosts, theirs, there, by_virsh)
+        _move(on, ours, there, by_module, live=size.live)
+        _virsh(on, theirs, there, by_virsh, live=size.live)
     hosts.clear()
     return _figures(by_module, by_virsh)
 
 
-def _move(on: _On, hosts: Hosts, guest: Guest, there: Hypervisor, seen: _Seen) -> None:
-    params = moved_guests.options(on.hypervisor, there)
-    with moved_guests.watched(hosts, guest) as noticed:
+def _move(on: _On, guest: Guest, there: Hypervisor, seen: _Seen, *, live: bool) -> None:
+    params = moved_guests.options(on.hypervisor, there, live=live)
+    with moved_guests.watched(on.hosts, guest) as noticed:
         cost = on.module(params)
     if not cost.result()["changed"]:
         raise BenchmarkError(f"the module should have moved the guest: {cost.output!r}")
@@ -101,10 +102,10 @@ def _move(on: _On, hosts: Hosts, guest: Guest, there: Hypervisor, seen: _Seen) -
     seen.walls.append(cost.wall)
 
 
-def _virsh(on: _On, hosts: Hosts, guest: Guest, there: Hypervisor, seen: _Seen) -> None:
-    words = ["--live", "--p2p", "--persistent", "--undefinesource", "--tunnelled"]
+def _virsh(on: _On, guest: Guest, there: Hypervisor, seen: _Seen, *, live: bool) -> None:
+    words = [*(["--live"] if live else []), "--p2p", "--persistent", "--undefinesource", "--tunnelled"]
     argv = ["virsh", "-q", "-c", "qemu:///system", "migrate", guest.name, moved_guests.uri(there), *words]
-    with moved_guests.watched(hosts, guest) as noticed:
+    with moved_guests.watched(on.hosts, guest) as noticed:
         cost = on.run(argv)
     seen.noticed += noticed
     seen.walls.append(cost.wall)

@@ -24,6 +24,7 @@ import report
 import run
 
 _SIZE = figures.Size(
+    live=False,
     rounds=1,
     links=5,
     looped=1,

@@ -117,9 +117,10 @@ def test_a_guest_that_is_not_stored_is_stored_only_if_that_is_said(hosts: Hosts)
     hv1.define(domain("web1", nic(A)))
     hv1.virsh("start", "web1")
     hv1.virsh("undefine", "web1")
-    ok(move(hv1, hv2))
+    # Without an operating system it writes nothing meanwhile.
+    ok(move(hv1, hv2, live=True))
     assert moved_guests.where(hosts, "web1") == Where(["hv2"], [], [])
-    ok(move(hv2, hv1, persistent=True))
+    ok(move(hv2, hv1, live=True, persistent=True))
     assert moved_guests.where(hosts, "web1") == Where(["hv1"], [], ["hv1"])
     assert source(hv1) == source(hv1, live=True) == "direct dev=eth0 mode=bridge"
     # What is stored here goes nowhere, if the destination is to store nothing.
@@ -151,11 +152,11 @@ def test_a_move_that_takes_too_long_is_given_up(hosts: Hosts) -> None:
 
 @pytest.mark.parametrize(("on_timeout", "transport"), [("suspend", "tunnel"), ("post_copy", "tls")])
 def test_a_move_that_takes_too_long_is_brought_to_its_end(hosts: Hosts, on_timeout: str, transport: str) -> None:
-    guest = moved_guests.start(hosts)
+    moved_guests.start(hosts)
     hv1, hv2 = hosts.all
     # The guest has more than that sends in a second.
-    done = ok(move(hv1, hv2, bandwidth=16, timeout=1, on_timeout=on_timeout, transport=transport))
+    done = ok(move(hv1, hv2, live=True, bandwidth=16, timeout=1, on_timeout=on_timeout, transport=transport))
     # Of post-copy libvirt has no figures.
     assert on_timeout == "post_copy" or done["measured"]["seconds"] > 1
     assert done["forecast_seconds"] > 1
-    moved_guests.assert_whole(hosts, guest, hv2)
+    assert moved_guests.where(hosts, "web1") == Where(["hv2"], [], ["hv2"])
