@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
         """Return the module's result, or the error in what the inventory says."""
         result: Result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
-        options = dict(self._task.args)
+        options = {name: value for name, value in self._task.args.items() if value is not None}
         if options.get("destination") is not None:
             try:
                 options = {**self._of_inventory(options, variables), **options}

@@ -98,16 +98,40 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
         raise AnsibleFilterError("fleet_moves: set either sources or homes")
     try:
         if homes is not None:
-            found, stuck = moves.home(looks, homes)
+            found, stuck = moves.home(looks, _dict(homes, "macvtap_migration_file"))
         else:
-            domains = {host: {one.get("domain") for one in entries} for host, entries in (declared or {}).items()}
-            groups = tuple(frozenset(group) for group in apart)
-            options = moves.Options(tuple(sources or ()), tuple(targets or looks), given or {}, domains, groups)
+            groups = tuple(
+                frozenset(_list(group, "macvtap_migration_apart")) for group in _list(apart, "macvtap_migration_apart")
+            )
+            options = moves.Options(
+                tuple(sources or ()),
+                tuple(looks if targets is None else _list(targets, "macvtap_migration_to")),
+                _dict(given or {}, "macvtap_migration_targets"),
+                {host: _domains(entries) for host, entries in (declared or {}).items()},
+                groups,
+            )
             found, stuck = moves.plan(looks, options)
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
     lines = aligned([(one.domain, one.source, "→", one.destination) for one in found])
     return {"moves": [one._asdict() for one in found], "stuck": [one._asdict() for one in stuck], "lines": lines}
+
+
+def _domains(entries: t.Any) -> set[str]:
+    listed = entries if isinstance(entries, list) else []
+    return {str(one.get("domain")) for one in listed if isinstance(one, t.Mapping)}
+
+
+def _list(value: t.Any, path: str) -> list[t.Any]:
+    if isinstance(value, (str, t.Mapping)) or not isinstance(value, t.Iterable):
+        raise MacvtapError(f"{value!r} is not a list", path=path)
+    return list(value)
+
+
+def _dict(value: t.Any, path: str) -> t.Mapping[str, t.Any]:
+    if not isinstance(value, t.Mapping):
+        raise MacvtapError(f"{value!r} is not a dictionary", path=path)
+    return value
 
 
 class FilterModule:

@@ -18,7 +18,7 @@ description:
   - Everything that would refuse the migration is looked for on both hosts first. Until the guest runs on the
     destination, it runs on here. If anything fails before that, the guest stays. The message says where it is.
   - A guest that does not run is moved as well. Only its configuration is sent then.
-  - Once the guest is on the destination, its configuration is stored there, and not here any more.
+  - Once the guest is on the destination, its configuration is stored there, and not here any more. See O(persistent).
 options:
   domain:
     description: Name of the domain.
@@ -95,7 +95,9 @@ options:
     type: bool
     default: true
   persistent:
-    description: Whether the destination stores the domain. By default, it does if this host does.
+    description:
+      - Whether the destination stores the domain. By default, it does if this host does.
+      - With V(false), nothing is stored of it any more, and it is gone when its guest stops.
     type: bool
   transport:
     description:

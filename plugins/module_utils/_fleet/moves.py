@@ -68,7 +68,13 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> tuple[list[Move], lis
         for domain in _domains(looks[source]) or ()
         if domain["running"]
     ]
+    # What a broken-off move has left behind: the module ends it.
+    left = [Move(name, source, host) for source in options.sources for name, host in _left(source, looks)]
+    moves += left
+    done = {(one.domain, one.source) for one in left}
     for memory, source, name in sorted(guests, key=lambda guest: (-guest[0], guest[1:])):
+        if (name, source) in done:
+            continue
         candidates = _candidates(name, source, options)
         against = {host: _against(name, memory, rooms.get(host), options) for host in candidates}
         fitting = [host for host in candidates if not against[host]]
@@ -94,6 +100,8 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str]) -> tuple[list[
         places = [one for one, look in looks.items() if name in _running(look)]
         if len(places) > 1:
             stuck.append(Stuck(name, places[0], f"it runs on more than one host: {join_names(places)}"))
+        elif not places and (silent := [one for one, look in looks.items() if _domains(look) is None]):
+            stuck.append(Stuck(name, silent[0], f"it may run on {join_names(silent)}, which cannot be asked"))
         elif places and places[0] != host and _domains(looks.get(host)) is None:
             stuck.append(Stuck(name, places[0], f"{host}: {_reason(looks.get(host))}"))
         elif places and places[0] != host:
@@ -106,6 +114,10 @@ def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
         if _domains(looks.get(name)) is None:
             raise MacvtapError(f"its guests are not known: {_reason(looks.get(name))}", path=f"host {name}")
     guests = {one["name"] for name in options.sources for one in _domains(looks[name]) or ()}
+    for host in options.targets:
+        if host not in looks:
+            hint = did_you_mean(suggest(host, looks))
+            raise MacvtapError(f"{host!r} is none of the hosts{hint}", path="macvtap_migration_to")
     for guest, host in options.given.items():
         if host not in looks:
             hint = did_you_mean(suggest(host, looks))
@@ -113,6 +125,16 @@ def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
         if guest not in guests and not any(guest in _names(look) for look in looks.values()):
             hint = did_you_mean(suggest(guest, guests))
             raise MacvtapError(f"no host has a domain {guest!r}{hint}", path=f"macvtap_migration_targets.{guest}")
+
+
+def _left(source: str, looks: t.Mapping[str, Look]) -> t.Iterator[tuple[str, str]]:
+    """Yield the domains of a host that run on another one, and on which."""
+    for domain in _domains(looks[source]) or ():
+        for host, look in looks.items():
+            for other in _domains(look) or ():
+                same = domain.get("uuid") is not None and domain["uuid"] == other.get("uuid")
+                if host != source and same and other["running"]:
+                    yield domain["name"], host
 
 
 def _candidates(name: str, source: str, options: Options) -> list[str]:
@@ -168,5 +190,5 @@ def _domains(look: Look | None) -> t.Sequence[Look] | None:
 
 def _reason(look: Look | None) -> str:
     if not look:
-        return "it was not looked at. Is it in the group hypervisors, or in macvtap_hosts?"
+        return "it was not looked at. Is it in the group hypervisors, or in macvtap_hosts, and not outside of --limit?"
     return str(look.get("msg") or (look.get("libvirt") or {}).get("reason") or "it was not looked at")

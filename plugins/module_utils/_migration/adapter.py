@@ -17,7 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import capabilities
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.aftermath import Aftermath, undefine
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.aftermath import Aftermath, is_left, undefine
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ENDED,
     MOVED,
@@ -209,6 +209,10 @@ class Migration:
         source = self._source
         with source.translate_errors(f"cannot remove domain {guest.domain!r} here"):
             handle = self._unchanged(guest)
+            if guest.action == ENDED and not is_left(source, self._destination, guest.uuid):
+                raise MacvtapError(
+                    f"the state of domain {guest.domain!r} has changed meanwhile. Run again", path="domain"
+                )
             journal.record(step, guest.action)
             if guest.action == ENDED:
                 handle.destroy()

@@ -49,7 +49,8 @@ class Aftermath:
                 self._destination.ensure()
                 here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
                 unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
-                where = self._decided(settling.place(here, there, running=guest.running), guest)
+                place = settling.place(here, there, running=guest.running, was_stored_there=guest.was_stored_there)
+                where = self._decided(place, guest)
             except (MacvtapError, self._source.libvirt.libvirtError) as exc:
                 what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
                 unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
@@ -79,8 +80,10 @@ class Aftermath:
             there = self._destination.guest(guest.uuid)
             if here.isPersistent() and not there.isPersistent():
                 return where
-            if here.isActive():
+            if here.isActive() and is_left(self._source, self._destination, guest.uuid):
                 here.destroy()
+            if here.isActive():
+                return settling.UNDECIDED
             undefine(self._source, guest.uuid)
         return where
 
@@ -106,10 +109,17 @@ def _look(connection: Connection, uuid: str) -> str:
     return settling.PAUSED if connection.paused(domain) else settling.RUNNING
 
 
+def is_left(source: Connection, destination: Connection, uuid: str) -> bool:
+    """Whether a guest stands by here, and runs on the destination, right now."""
+    return (_look(source, uuid), _look(destination, uuid)) == (settling.STANDS_BY, settling.RUNNING)
+
+
 def undefine(connection: Connection, uuid: str) -> None:
-    """Remove what is stored of a domain, and nothing that an administrator would miss: its NVRAM has moved along."""
+    """Remove what is stored of a domain, but not the files of its NVRAM and TPM."""
     domain = connection.guest(uuid)
     if domain is None or not domain.isPersistent():
         return
-    flags = connection.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+    libvirt = connection.libvirt
+    # The second one since 8.9: on shared storage it is what the guest uses.
+    flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
     domain.undefineFlags(flags)

@@ -90,7 +90,7 @@ def _with_defaults(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any])
 
 def interfaces(domain: str, entries: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Return the option ``interfaces`` for a domain; ``entries`` are the NICs that the destination declares."""
-    ours = [entry for entry in entries if entry.get("domain") == domain and entry.get("mac")]
+    ours = [entry for entry in entries if str(entry.get("domain")) == domain and entry.get("mac")]
     return [{name: value for name, value in entry.items() if name != "domain"} for entry in ours]
 
 

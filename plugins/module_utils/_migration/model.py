@@ -127,6 +127,7 @@ class Guest:
     """Where a guest is, and with which NICs: what one step of a plan changes.
 
     ``live`` and ``stored`` are edits of its XML, each as (before, after). ``action`` is what brings it there.
+    ``was_stored_there`` is whether the destination had the domain before.
     """
 
     domain: str
@@ -137,3 +138,4 @@ class Guest:
     running: bool = False
     live: tuple[tuple[Iface, Iface], ...] = field(default=(), repr=False)
     stored: tuple[tuple[Iface, Iface], ...] = field(default=(), repr=False)
+    was_stored_there: bool = False

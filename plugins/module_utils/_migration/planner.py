@@ -96,7 +96,9 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
     validate.fits(both)
     source, destination = both.source, both.destination
     before = Guest(here.name, here.uuid, source.name, here.instance, running=here.running)
-    after = replace(before, host=destination.name, live=live, stored=stored)
+    after = replace(
+        before, host=destination.name, live=live, stored=stored, was_stored_there=destination.domain is not None
+    )
     changes = [Change(here.name, "host", source.name, destination.name, Impact.MIGRATE)]
     shown = live if here.running else stored
     for old, new in shown:
@@ -133,6 +135,19 @@ def _rest(desired: Desired, both: Both, there: Domain) -> Plan[Guest]:
         raise MacvtapError(
             f"domain {desired.domain!r} runs on {both.destination.name}, and has a managed save here, with another "
             f"state of the guest. Discard that first: virsh managedsave-remove {desired.domain}",
+            path="domain",
+        )
+    if here.running and (there.paused or there.state):
+        raise MacvtapError(
+            f"the guest of domain {desired.domain!r} is paused here for a migration, and is "
+            f"{state_on(both.destination)} on {both.destination.name}. Neither is touched: find out which one is to go "
+            "on",
+            path="domain",
+        )
+    if here.persistent and not there.persistent and desired.persistent is not False:
+        raise MacvtapError(
+            f"domain {desired.domain!r} runs on {both.destination.name}, and is stored here alone. Store it there "
+            "first (virsh define), or set persistent: false",
             path="domain",
         )
     before = Guest(here.name, here.uuid, source.name, here.instance, running=here.running)

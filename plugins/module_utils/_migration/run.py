@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import reading
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, reading
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, planner, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.adapter import Migration
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
@@ -82,8 +82,17 @@ def _guards() -> list[dict[str, t.Any]]:
     try:
         return reading.guards()
     except MissingLibraryError:
-        # There are none, then.
+        # Of this interpreter. The program that puts stored guards on links has its own.
+        if _is_any_stored():
+            raise
         return []
+
+
+def _is_any_stored() -> bool:
+    try:
+        return bool(loader.stored())
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def _undo(before: Both, now: Both) -> Plan[Guest]:

@@ -19,8 +19,14 @@ STATES = (ABSENT, STORED, RUNNING, PAUSED, STANDS_BY, MIGRATING, SPLIT) = (
 PLACES = (THERE, HERE, RESUME, TWICE, UNDECIDED) = ("there", "here", "resume", "twice", "")
 
 
-def place(here: str, there: str, *, running: bool) -> str:
-    """Return where the guest is. ``running`` is whether it ran when its migration began."""
+def place(here: str, there: str, *, running: bool, was_stored_there: bool = False) -> str:
+    """Return where the guest is.
+
+    ``running`` is whether it ran when its migration began, and ``was_stored_there`` whether the destination had it.
+    """
+    if running and (here, there) == (STANDS_BY, STORED) and not was_stored_there:
+        # It may have run there, and stopped. What stands by here is then of the past.
+        return UNDECIDED
     return _of_running(here, there) if running else _of_stored(here, there)
 
 

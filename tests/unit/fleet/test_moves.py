@@ -133,6 +133,40 @@ def test_a_guest_that_cannot_go_home_is_named() -> None:
     away = fleet_moves({"hv1": {"msg": "no route"}, "hv2": look(web1=1)}, homes={"web1": "hv1"})
     assert away["stuck"] == [{"domain": "web1", "source": "hv2", "reason": "hv1: no route"}]
     assert away["moves"] == []
+    silent = fleet_moves({"hv1": look(), "hv2": {"msg": "no route"}}, homes={"web1": "hv1"})
+    assert silent["stuck"][0]["reason"] == "it may run on hv2, which cannot be asked"
+
+
+def test_what_a_broken_off_move_has_left_goes_where_the_guest_is() -> None:
+    there = look(web1=1024)
+    for here in (look(stored=["web1"]), look(web1=1024)):
+        for one in (here, there):
+            one["domains"][0]["uuid"] = "uuid-1"
+        assert moves({"hv1": here, "hv2": look(), "hv3": there}, "hv1") == {"web1": "hv3"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"apart": ["db1"]}, "macvtap_migration_apart: 'db1' is not a list"),
+        ({"targets": "hv2"}, "macvtap_migration_to: 'hv2' is not a list"),
+        ({"targets": ["hv3"]}, "macvtap_migration_to: 'hv3' is none of the hosts; did you mean"),
+        ({"given": ["web1"]}, "macvtap_migration_targets: ['web1'] is not a dictionary"),
+    ],
+)
+def test_values_of_other_types_are_refused(options: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError) as raised:
+        fleet_moves({"hv1": look(web1=1), "hv2": look()}, ["hv1"], **options)
+    assert message in str(raised.value)
+    with pytest.raises(AnsibleFilterError, match="macvtap_migration_file"):
+        fleet_moves({"hv1": look()}, homes=t.cast("dict[str, str]", ["web1"]))
+
+
+def test_what_hosts_declare_may_be_anything() -> None:
+    looks = {"hv1": look(web1=1024), "hv2": look()}
+    odds: list[t.Any] = [None, "web1", [None, "web1"], {}]
+    for odd in odds:
+        assert moves(looks, "hv1", declared={"hv2": odd}) == {"web1": "hv2"}
 
 
 @given(

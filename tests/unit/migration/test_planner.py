@@ -101,6 +101,15 @@ def test_what_is_left_here_of_a_guest_that_runs_there_is_removed() -> None:
     assert action(planner.plan(MOVE, both(replace(RUNNING, job="incoming migration"), RUNNING))) == ENDED
 
 
+def test_nothing_is_removed_here_that_the_destination_lacks() -> None:
+    transient = replace(RUNNING, persistent=False)
+    assert "is stored here alone. Store it there first" in refused(MOVE, both(WEB1, transient))
+    assert action(planner.plan(replace(MOVE, persistent=False), both(WEB1, transient))) == UNDEFINED
+    stands_by = replace(RUNNING, job="incoming migration")
+    for there in (replace(RUNNING, paused=True), replace(RUNNING, state="crashed")):
+        assert "Neither is touched: find out which one is to go on" in refused(MOVE, both(stands_by, there))
+
+
 def test_a_guest_that_runs_on_both_hosts_is_not_touched() -> None:
     assert refused(MOVE, both(RUNNING, RUNNING)).startswith(
         "domain: domain 'web1' runs both here and on hv2. Neither is"

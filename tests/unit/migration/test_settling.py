@@ -34,7 +34,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.settl
         (RUNNING, STORED, HERE),
         (STORED, ABSENT, HERE),
         (STANDS_BY, ABSENT, RESUME),
-        (STANDS_BY, STORED, RESUME),
+        # It may have run there.
+        (STANDS_BY, STORED, UNDECIDED),
         (STANDS_BY, STANDS_BY, UNDECIDED),
         (STANDS_BY, RUNNING, THERE),
         (ABSENT, RUNNING, THERE),
@@ -60,6 +61,10 @@ def test_a_guest_that_ran(here: str, there: str, place: str) -> None:
 )
 def test_a_guest_that_is_only_stored(here: str, there: str, place: str) -> None:
     assert settling.place(here, there, running=False) == place
+
+
+def test_a_guest_goes_on_here_if_the_destination_had_it_stored_before() -> None:
+    assert settling.place(STANDS_BY, STORED, running=True, was_stored_there=True) == RESUME
 
 
 def test_a_guest_is_resumed_only_where_no_other_host_can_have_it() -> None:
