@@ -25,7 +25,7 @@ def define_network(hv: Hypervisor) -> None:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two documents are the same: libvirt indents foreign elements anew each time."""
+    """Whether two documents are the same: libvirt indents foreign elements once more each time."""
     return one.split() == other.split()
 
 
