@@ -177,7 +177,7 @@ EXAMPLES = r"""
     domain: web1
     destination: hv2
 
-- name: Say what its NIC is connected to there
+- name: Move a guest to an uplink of another name
   linuxvirt.macvtap.libvirt_guest_migrate:
     domain: web1
     destination_uri: qemu+ssh://hv2.example.com/system

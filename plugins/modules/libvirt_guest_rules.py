@@ -28,7 +28,7 @@ options:
         type: str
         required: true
       allmulticast:
-        description: Whether its link receives all multicast.
+        description: Whether its link receives all multicast. V(false) leaves the rule of a NIC as it is.
         type: bool
         default: false
       guard:

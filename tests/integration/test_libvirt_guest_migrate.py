@@ -32,11 +32,11 @@ def same(one: str, other: str) -> bool:
 def test_a_guest_moves_to_a_host_whose_uplink_has_another_name_and_back(hosts: Hosts) -> None:
     guest = moved_guests.start(hosts)
     hv1, hv2 = hosts.all
-    said = ok(move(hv1, hv2, check=True))
+    predicted = ok(move(hv1, hv2, check=True))
     moved_guests.assert_whole(hosts, guest, hv1)
     done = ok(move(hv1, hv2))
-    assert done["changes"] == said["changes"]
-    assert done["diff"] == said["diff"]
+    assert done["changes"] == predicted["changes"]
+    assert done["diff"] == predicted["diff"]
     assert [(change["target"], change["field"], change["before"], change["after"]) for change in done["changes"]] == [
         ("web1", "host", "hv1", "hv2"),
         (f"web1 {A}", "source", "eth0", "lan0"),
@@ -46,7 +46,7 @@ def test_a_guest_moves_to_a_host_whose_uplink_has_another_name_and_back(hosts: H
     assert source(hv2) == source(hv2, live=True) == "direct dev=lan0 mode=bridge"
     again = ok(move(hv1, hv2))
     assert (again["changed"], again["measured"], again["interfaces"]) == (False, None, [])
-    # Back, by what is said of the NIC, and with the guest standing still meanwhile.
+    # Back, by what is declared of the NIC, and with the guest standing still meanwhile.
     ok(move(hv2, hv1, uplinks={}, interfaces=[{"mac": A.upper(), "source": "eth0", "mode": "private"}], live=False))
     moved_guests.assert_whole(hosts, guest, hv1)
     assert source(hv1) == source(hv1, live=True) == "direct dev=eth0 mode=private"

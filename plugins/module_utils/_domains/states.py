@@ -22,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolut
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
 
 # The states in which a guest is not changed any more.
-_STATE_TEXTS = {SHUTTING_DOWN: "is shutting down", CRASHED: "has crashed"}
+STATE_TEXTS = {SHUTTING_DOWN: "is shutting down", CRASHED: "has crashed"}
 
 
 def validate(plan: Plan[Nic], host: Host) -> None:
@@ -40,7 +40,7 @@ def validate(plan: Plan[Nic], host: Host) -> None:
 
 def ending(host: Host) -> frozenset[str]:
     """Return the domains whose running guest is about to end, so that it is not changed."""
-    return frozenset(name for name, domain in host.domains.items() if domain.state in _STATE_TEXTS)
+    return frozenset(name for name, domain in host.domains.items() if domain.state in STATE_TEXTS)
 
 
 def with_state_warnings(plan: Plan[Nic], host: Host) -> Plan[Nic]:
@@ -49,8 +49,8 @@ def with_state_warnings(plan: Plan[Nic], host: Host) -> Plan[Nic]:
     warnings: dict[str, None] = {}
     for step in plan.steps:
         domain = _domain(step.before, host)
-        if domain is not None and domain.state in _STATE_TEXTS:
-            message = f"{step.target}: the guest {_STATE_TEXTS[domain.state]}, and is not touched"
+        if domain is not None and domain.state in STATE_TEXTS:
+            message = f"{step.target}: the guest {STATE_TEXTS[domain.state]}, and is not touched"
             warnings[f"{message}. It gets the stored configuration when it starts"] = None
         if domain is not None and domain.saved is not None:
             warnings[

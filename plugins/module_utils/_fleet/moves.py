@@ -128,8 +128,11 @@ def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
 
 
 def _left(source: str, looks: t.Mapping[str, Look]) -> t.Iterator[tuple[str, str]]:
-    """Yield the domains of a host that run on another one, and on which."""
-    for domain in _domains(looks[source]) or ():
+    """Yield the domains of a host that run there and on another one, or stand still there after that; and on which.
+
+    What is only stored on several hosts may be meant to be.
+    """
+    for domain in (one for one in _domains(looks[source]) or () if one["running"]):
         for host, look in looks.items():
             for other in _domains(look) or ():
                 same = domain.get("uuid") is not None and domain["uuid"] == other.get("uuid")

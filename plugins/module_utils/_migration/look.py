@@ -49,9 +49,9 @@ def check(look: Look | None, coming: Coming) -> None:
 
 def _against(source: str, links: t.Sequence[Look], mtu: int | None) -> str:
     """Return why a NIC cannot be on the link ``source``, "" if nothing is against it."""
-    link = next((one for one in links if source in (one["name"], *one.get("altnames", ()))), None)
+    link = next((one for one in links if source in (one.get("name"), *one.get("altnames", ()))), None)
     if link is None:
-        return f"no link {source!r}{did_you_mean(suggest(source, [one['name'] for one in links]))}"
+        return f"no link {source!r}{did_you_mean(suggest(source, [str(one.get('name')) for one in links]))}"
     if link.get("unfit"):
         return f"a link {source!r} that cannot have macvtap links: {link['unfit']}"
     if link.get("state") == "down":

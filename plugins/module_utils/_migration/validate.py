@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.inspection import version_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import validate_job
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.states import STATE_TEXTS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
@@ -83,21 +85,20 @@ def movable(domain: Domain, both: Both, desired: Desired) -> None:
     if domain.job:
         reasons.append(f"it has a job in progress ({domain.job})")
     if domain.state:
-        reasons.append(f"its guest {_STATES.get(domain.state, domain.state)}")
+        reasons.append(f"its guest {STATE_TEXTS[domain.state]}")
     if domain.pending:
         reasons.append(
             f"it was asked to release {join_names(sorted(domain.pending))}, and still holds it: what attaches it again "
             "works on this host alone. Restart the guest"
         )
     if domain.saved is not None:
-        reasons.append("it has a managed save, which stays here. Start it first, or discard that (virsh start --help)")
+        reasons.append(
+            "it has a managed save, which stays here. Start it first, or discard that (virsh managedsave-remove)"
+        )
     if not domain.running and not domain.persistent:
         reasons.append("it is not stored")
     if reasons:
         raise MacvtapError(f"domain {domain.name!r} cannot move: {', and '.join(reasons)}", path="domain")
-
-
-_STATES = {"crashed": "has crashed", "shutting down": "is shutting down"}
 
 
 def interfaces(domain: Domain, both: Both, desired: Desired, there: t.Sequence[Iface]) -> None:
@@ -188,7 +189,7 @@ def fits(both: Both) -> None:
 def warnings(source: Side, destination: Side) -> list[str]:
     """Return what may go wrong after the migration."""
     older = [
-        f"{what} ({_version(there)} there, {_version(here)} here)"
+        f"{what} ({version_text(there)} there, {version_text(here)} here)"
         for what, here, there in (
             ("libvirt", source.version, destination.version),
             ("QEMU", source.emulator, destination.emulator),
@@ -201,10 +202,6 @@ def warnings(source: Side, destination: Side) -> list[str]:
         f"{destination.name} has an older {' and '.join(older)}: libvirt and QEMU promise only that a guest can move "
         "to newer ones"
     ]
-
-
-def _version(number: int) -> str:
-    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
 def _mib(size: int) -> int:

@@ -33,7 +33,9 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         if params["state"] == "absent":
             kept = rule_planner.staying([one["mac"] for _path, one in nics], rule_run.read(connected, store))
         changed = [(path, one) for path, one in nics if one["mac"] not in kept]
-        wanted = [_wanted(path, one, params["state"]) for path, one in changed]
+        # A rule that is there for another reason is left alone.
+        present = params["state"] == "present"
+        wanted = [_wanted(path, one, present) for path, one in changed if one["allmulticast"] or not present]
         guards = around.declared(
             [guard_options.declared(path, _guard(one, params["state"])) for path, one in changed if _concerns(one)],
             going=frozenset(one["mac"] for _path, one in changed) if params["state"] == "absent" else frozenset(),
@@ -60,8 +62,8 @@ def _nics(given: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, dict[str,
     return list(found.values())
 
 
-def _wanted(path: str, nic: t.Mapping[str, t.Any], state: str) -> Wanted:
-    return Wanted(join_path(path, "allmulticast"), nic["mac"], bool(nic["allmulticast"]) and state == "present")
+def _wanted(path: str, nic: t.Mapping[str, t.Any], present: bool) -> Wanted:
+    return Wanted(join_path(path, "allmulticast"), nic["mac"], present)
 
 
 def _concerns(nic: t.Mapping[str, t.Any]) -> bool:

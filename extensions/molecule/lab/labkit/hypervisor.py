@@ -9,10 +9,9 @@ import uuid
 from pathlib import Path
 
 from labkit import cells, indexes, management, ssh, switch, vmimage
-from labkit.model import Cell, Lab
+from labkit.model import HOME, Cell, Lab
 
 # /usr and /root too: what is installed or removed on a hypervisor is of no concern to the machine.
-HOME = "/root"
 OVERLAYS = ["/etc", "/var", "/usr", HOME]
 GUEST_SOCKETS = "/run/lab-guests"
 GUEST_IMAGES = "/var/lib/libvirt/images/lab"

@@ -19,7 +19,7 @@ from labkit.shell import LabError, run
 LINK = "mgmt0"
 # The documentation prefix that is not the LAN's or its VLANs'.
 NETWORK = ipaddress.IPv4Network("203.0.113.0/24")
-HOME_SSH = "/root/.ssh"
+HOME_SSH = f"{model.HOME}/.ssh"
 PKI = "/etc/pki"
 # Where libvirt and QEMU look, in PKI: the authority's certificate, and by role what it certifies and the private key.
 LIBVIRT_FILES = {"CA/cacert.pem": "ca", "libvirt/{role}cert.pem": "cert", "libvirt/private/{role}key.pem": "key"}

@@ -16,6 +16,8 @@ from labkit.shell import LabError
 BASE = Path("/run/linuxvirt-lab")
 PYTHON = "/usr/bin/python3"
 SWITCH = "lan"
+# Of root on a hypervisor.
+HOME = "/root"
 UPLINK = "eth0"
 # A virtual machine's network cards beside the one for management, and whose each is: networkd's, two of its bond0,
 # NetworkManager's, ifupdown's.
