@@ -184,7 +184,7 @@ def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
             edits += _without_floor(text, child)
         if child.name == "target":
             # managed is whether libvirt creates the link. For type direct it always does.
-            tag = spans.set_attributes(text[child.start : child.opened], {"managed": None})
+            tag = spans.set_attributes(spans.start_tag(text, child), {"managed": None})
             edits.append((child.start, child.opened, tag))
     old = element.child("source")
     if old is not None:
@@ -206,7 +206,7 @@ def _without_floor(text: bytes, bandwidth: spans.Element) -> list[tuple[int, int
     return [
         *((removed.start - len(spans.indent_of(text, removed)), removed.end, b"") for removed in only),
         *(
-            (inner.start, inner.opened, spans.set_attributes(text[inner.start : inner.opened], {"floor": None}))
+            (inner.start, inner.opened, spans.set_attributes(spans.start_tag(text, inner), {"floor": None}))
             for inner in bandwidth.children
             if inner.attributes.keys() != {"floor"}
         ),

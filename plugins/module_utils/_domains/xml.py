@@ -59,7 +59,7 @@ def edit(document: str, edits: t.Sequence[Edit], *, by_libvirt: bool = True) -> 
             if after is not None:
                 splices.append(_insertion(text, located, after))
             continue
-        where = next((e for e in located if text[e.start : e.end].decode() == before.xml), None)
+        where = next((e for e in located if spans.bytes_of(text, e).decode() == before.xml), None)
         if where is None:
             raise StaleError(
                 f"the stored configuration of interface {before.mac} changed while this ran. Another editor is "
@@ -84,7 +84,7 @@ def without_pci_controllers(document: str) -> str:
     """Return ``document`` without PCI controllers, which libvirt adds when interfaces need them."""
     text = document.encode()
     found = [spans.Element("", start, end=end) for start, end in spans.slices(text, "devices", "controller")[1]]
-    pci = [one for one in found if b"type='pci'" in text[one.start : text.index(b">", one.start)]]
+    pci = [one for one in found if b"type='pci'" in spans.bytes_of(text, one).partition(b">")[0]]
     return spans.splice(text, [(one.start - len(spans.indent_of(text, one)), one.end, b"") for one in pci]).decode()
 
 
@@ -114,7 +114,7 @@ def _insertion(text: bytes, located: t.Sequence[spans.Element], iface: Iface) ->
     indent = outer + b"  " if outer else b""
     new = indent + _shifted(new, indent, iface)
     if devices.end == devices.opened:
-        tag = text[devices.start : devices.end]
+        tag = spans.bytes_of(text, devices)
         return devices.start, devices.end, tag[: tag.rindex(b"/")].rstrip() + b">" + new + outer + b"</devices>"
     close = text.rindex(b"</", 0, devices.end)
     at = close - len(spans.indent_of(text, spans.Element("", close)))

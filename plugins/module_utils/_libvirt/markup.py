@@ -93,7 +93,7 @@ def set_attributes(
             new = tag(path[: depth + 1], {path: new_attributes})
             return spans.splice(text, [insertion(text, found, name, table, new)])
         found = inner
-    opening = spans.set_attributes(text[found.start : found.opened], values)
+    opening = spans.set_attributes(spans.start_tag(text, found), values)
     return spans.splice(text, [(found.start, found.opened, opening)])
 
 
@@ -122,7 +122,7 @@ def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, 
     """Insert a child at the beginning of an element."""
     if element.opened < element.end:
         return element.opened, element.opened, new
-    opening = text[element.start : element.end]
+    opening = spans.bytes_of(text, element)
     name = element.name.encode()
     return element.start, element.end, opening[: opening.rindex(b"/")].rstrip() + b">" + new + b"</" + name + b">"
 

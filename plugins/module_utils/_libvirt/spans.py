@@ -90,17 +90,16 @@ def plain_slices(text: bytes, root: str, parent: str, name: str) -> list[tuple[i
     # What others have put there may look like anything.
     start = text.find(opening, text.rfind(b"</metadata>") + 1)
     end = text.find(closing, start)
-    inside = text[start + 1 : end + 1]
-    if (
-        min(start, end) < 0
-        or text.find(opening, end) >= 0
-        or b"xmlns" in inside
-        or b" xmlns=" in text[: text.index(b">")]
-    ):
+    if min(start, end) < 0 or text.find(opening, end) >= 0:
         return None
-    begins = [one.start() + start + 6 for one in re.finditer(rb"\n    <%s[ >]" % name.encode(), inside)]
+    # Whole lines.
+    start, end = start + 1, end + 1
+    inside = text[start:end]
+    if b"xmlns" in inside or b" xmlns=" in text.partition(b">")[0]:
+        return None
+    begins = [one.start() + start + 5 for one in re.finditer(rb"\n    <%s[ >]" % name.encode(), inside)]
     tag = f"</{name}>".encode()
-    ends = [one.end() + start + 1 for one in re.finditer(rb"\n    " + tag, inside)]
+    ends = [one.end() + start for one in re.finditer(rb"\n    " + tag, inside)]
     whole = len(begins) == len(ends) == inside.count(tag) == len(re.findall(rb"<%s[\s/>]" % name.encode(), inside))
     return list(zip(begins, ends)) if whole else None
 
@@ -179,7 +178,7 @@ def _opened(text: bytes, start: int) -> int:
 def _ended(text: bytes, opened: int, at: int) -> int:
     """Return where an element ends, if expat reports its end ``at``."""
     # For <a/> that is where the tag ends, for <a></a> where the end tag begins.
-    return opened if text[opened - 2 : opened] == b"/>" else text.index(b">", at) + 1
+    return opened if text.endswith(b"/>", 0, opened) else text.index(b">", at) + 1
 
 
 def splice(text: bytes, edits: t.Iterable[tuple[int, int, bytes]]) -> bytes:
@@ -215,12 +214,24 @@ def set_attributes(tag: bytes, values: t.Mapping[str, str | None]) -> bytes:
     return tag[:at] + new + tag[at:]
 
 
+def bytes_of(text: bytes, element: Element) -> bytes:
+    """Return the bytes of ``element``."""
+    start, end = element.start, element.end
+    return text[start:end]
+
+
+def start_tag(text: bytes, element: Element) -> bytes:
+    """Return the bytes of the start tag of ``element``."""
+    start, end = element.start, element.opened
+    return text[start:end]
+
+
 def content(text: bytes, element: Element) -> str:
     """Return the text in ``element``, which has no elements in it."""
     words: list[str] = []
     parser = _parser()
     parser.CharacterDataHandler = words.append
-    _parse(parser, text[element.start : element.end])
+    _parse(parser, bytes_of(text, element))
     return "".join(words)
 
 
@@ -236,5 +247,6 @@ def escaped(value: str) -> str:
 
 def indent_of(text: bytes, element: Element) -> bytes:
     """Return the line break and indentation before ``element``, b"" where it does not begin its line."""
-    match = re.search(rb"\r?\n[ \t]*\Z", text[max(0, element.start - 200) : element.start])
+    first, end = max(0, element.start - 200), element.start
+    match = re.search(rb"\r?\n[ \t]*\Z", text[first:end])
     return match[0] if match else b""

@@ -60,16 +60,18 @@ def _with_interfaces(text: bytes, devices: t.Sequence[str]) -> bytes:
     if forward is None:
         raise ValueError("a direct network has a <forward>")
     slots = [one for one in forward.children if one.name == "interface"]
-    own = {one.attributes.get("dev", ""): text[one.start : one.end] for one in slots}
+    own = {one.attributes.get("dev", ""): spans.bytes_of(text, one) for one in slots}
     # libvirt's dev is the first uplink. It may be the only word of it.
     first = devices[0] if devices and "dev" in forward.attributes else None
     if not slots and first is not None and len(devices) == 1:
         return markup.set_attributes(text, ("forward",), {"dev": first}, NETWORK, root)
     elements = [own.get(device) or spans.set_attributes(b"<interface/>", {"dev": device}) for device in devices]
-    edits = [(slot.start, slot.end, element) for slot, element in zip(slots, elements)]
-    edits += [(one.start - len(spans.indent_of(text, one)), one.end, b"") for one in slots[len(elements) :]]
-    text = spans.splice(text, [edit for edit in edits if text[edit[0] : edit[1]] != edit[2]])
-    for element in elements[len(slots) :]:
+    both = min(len(slots), len(elements))
+    pairs = zip(slots, elements)
+    edits = [(slot.start, slot.end, new) for slot, new in pairs if spans.bytes_of(text, slot) != new]
+    edits += [(one.start - len(spans.indent_of(text, one)), one.end, b"") for one in slots[both:]]
+    text = spans.splice(text, edits)
+    for element in elements[both:]:
         text = _with_child(text, element)
     if "dev" in forward.attributes and forward.attributes["dev"] != first:
         text = markup.set_attributes(text, ("forward",), {"dev": first}, NETWORK)
@@ -86,7 +88,7 @@ def _with_child(text: bytes, element: bytes) -> bytes:
         return spans.splice(text, [(last.end, last.end, spans.indent_of(text, last) + element)])
     outer = spans.indent_of(text, forward)
     inner = (outer + b"  " if outer else b"") + element + outer
-    opening = text[forward.start : forward.opened]
+    opening = spans.start_tag(text, forward)
     if opening.endswith(b"/>"):
         opening = opening[:-2].rstrip() + b">"
     return spans.splice(text, [(forward.start, forward.end, opening + inner + b"</forward>")])

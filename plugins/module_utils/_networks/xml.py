@@ -98,7 +98,7 @@ def _root(text: bytes, name: str) -> spans.Element:
 
 
 def _portgroup(text: bytes, element: spans.Element) -> Portgroup:
-    own = text[element.start : element.end]
+    own = spans.bytes_of(text, element)
     located = spans.locate(own, markup.DEPTH)
     values = markup.read(located, markup.attributes(located), PORTGROUP)
     default = values.pop("default", "no") == "yes"
