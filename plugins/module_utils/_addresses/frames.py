@@ -90,7 +90,8 @@ def _arp(frame: bytes, source: bytes) -> Statement | None:
 
 def _nd(frame: bytes, mac: bytes) -> Statement | None:
     icmp = arp_frames.HEAD.size + _IPV6.size
-    if len(frame) < icmp + 8:
+    after_head = icmp + 8
+    if len(frame) < after_head:
         return None
     _version, _length, following, hops, source, _destination = _IPV6.unpack_from(frame, arp_frames.HEAD.size)
     kind = frame[icmp]
@@ -102,7 +103,7 @@ def _nd(frame: bytes, mac: bytes) -> Statement | None:
     start, option = _OPTIONS[kind]
     if _option(frame, icmp + start, option) not in (None, mac):
         return None
-    target = frame[icmp + 8 : icmp + 24].ljust(16, b"\0")
+    target = frame[after_head:][:16].ljust(16, b"\0")
     if kind == _ADVERTISEMENT:
         return _statement(mac, target, reply=bool(frame[icmp + 4] & 0x40))
     tentative = kind == _SOLICITATION and source == _NONE
@@ -152,7 +153,7 @@ def solicited(frame: bytes, own: t.Container[bytes]) -> tuple[bytes, bytes, byte
     icmp = arp_frames.HEAD.size + _IPV6.size
     if len(frame) < icmp + 24 or frame[12:14] != b"\x86\xdd" or frame[20] != _ICMPV6 or frame[icmp] != _SOLICITATION:
         return None
-    target, source = frame[icmp + 8 : icmp + 24], frame[22:38]
+    target, source = frame[icmp:][8:24], frame[22:38]
     return (frame[6:12], source, target) if target in own and source != _NONE else None
 
 

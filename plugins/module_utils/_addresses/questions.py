@@ -32,13 +32,16 @@ class Answers(t.Protocol):
     """What was answered on one uplink."""
 
     @property
-    def sightings(self) -> tuple[Sighting, ...]: ...
+    def sightings(self) -> tuple[Sighting, ...]:
+        """The addresses that were seen."""
 
     @property
-    def asked(self) -> frozenset[str]: ...
+    def asked(self) -> frozenset[str]:
+        """The addresses that were asked for."""
 
     @property
-    def failure(self) -> str: ...
+    def failure(self) -> str:
+        """Why nothing was asked, "" if something was."""
 
 
 def uplinks(guests: t.Iterable[Guest], links: Links, declared: t.Sequence[str]) -> list[Link]:

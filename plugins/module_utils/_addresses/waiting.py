@@ -37,11 +37,9 @@ def missing(guests: t.Iterable[Guest], known: Known, awaited: Awaited) -> list[t
 
 def counts(found: Found, awaited: Awaited) -> bool:
     """Whether an address is one of those that are waited for; a link-local one never is."""
-    return (
-        not is_link_local(found.address)
-        and awaited.family in (None, family_of(found.address))
-        and STATES.index(found.state) <= STATES.index(awaited.state)
-    )
+    if is_link_local(found.address) or awaited.family not in (None, family_of(found.address)):
+        return False
+    return STATES.index(found.state) <= STATES.index(awaited.state)
 
 
 def message(lacking: t.Sequence[tuple[Guest, Nic, int]], awaited: Awaited) -> str:

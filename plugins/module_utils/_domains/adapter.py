@@ -27,7 +27,8 @@ class Domains(t.Protocol):
         """The NICs (domain, MAC address) that a guest did not release in time."""
 
     @property
-    def warnings(self) -> t.Sequence[str]: ...
+    def warnings(self) -> t.Sequence[str]:
+        """What users are to know of the changes so far."""
 
     @property
     def backup_file(self) -> str | None:

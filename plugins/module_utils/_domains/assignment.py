@@ -189,12 +189,9 @@ class _Assigner:
         if desired.by == "mac" or isinstance(self._assigned.get(index), MacvtapError):
             return
         for slot in remaining:
-            if (
-                slot.entry != index
-                and not (desired.present and slot.only_live)
-                and slot.planned is not None
-                and selection.matches(slot.planned, desired.by, desired.key, self._host.links)
-            ):
+            if slot.entry == index or slot.planned is None or (desired.present and slot.only_live):
+                continue
+            if selection.matches(slot.planned, desired.by, desired.key, self._host.links):
                 at = index if slot.entry is None else max(index, slot.entry)
                 if not isinstance(self._assigned.get(at), MacvtapError):
                     self._assigned[at] = _ambiguous_later(self._declared, index, slot, at)

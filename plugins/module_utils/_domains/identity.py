@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Key
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -36,12 +36,12 @@ def pinned(resolved: t.Sequence[Resolved]) -> list[Desired]:
 
 def restarted(before: Host, after: Host) -> frozenset[str]:
     """Return the domains whose guest stopped, started or restarted between the two observations."""
-    return frozenset(
-        name
-        for name, domain in before.domains.items()
-        if name in after.domains
-        and (after.domains[name].uuid, after.domains[name].instance) != (domain.uuid, domain.instance)
-    )
+    both = before.domains.keys() & after.domains.keys()
+    return frozenset(name for name in both if _guest_of(before.domains[name]) != _guest_of(after.domains[name]))
+
+
+def _guest_of(domain: Domain) -> tuple[t.Any, ...]:
+    return domain.uuid, domain.instance
 
 
 def validate_defined(resolved: t.Sequence[Resolved], before: Host, after: Host) -> None:

@@ -56,16 +56,16 @@ def keeper_warnings(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) 
 
 def pause_warnings(paused: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """Return a warning for each guest that no run and no keeper restores, or that cannot be restored."""
-    return [
-        f"{one['domain']}: a run was killed while it paused the guest, which is not running again yet: "
-        + (
-            f"{one['error']}. Process {one['pid']} tries again until it can be"
-            if one["pid"] is not None
-            else f"the keeper does not run. virsh start {one['domain']} restores it"
-        )
-        for one in paused
-        if one["state"] == "interrupted" and one["saved"] and (one["error"] or one["pid"] is None)
-    ]
+    warnings = []
+    for one in paused:
+        if one["state"] != "interrupted" or not one["saved"] or not (one["error"] or one["pid"] is None):
+            continue
+        what = f"{one['domain']}: a run was killed while it paused the guest, which is not running again yet"
+        if one["pid"] is None:
+            warnings.append(f"{what}: the keeper does not run. virsh start {one['domain']} restores it")
+        else:
+            warnings.append(f"{what}: {one['error']}. Process {one['pid']} tries again until it can be")
+    return warnings
 
 
 def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bool) -> str:
@@ -99,10 +99,10 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
         exception = "" if outlives_boot else "after a reboot of this host or "
         by += f", but not {exception}on another host that the guest has migrated to: run this again there"
     if one["state"] == HELD:
+        unguarded = f". Its guard is not on its link yet: {one['error']}" if one["unguarded"] else ""
         return (
             f"{name}: the guest was asked to release this NIC and still holds it. It may release it at any time, at "
-            f"the latest at its next reset. {by}"
-            + (f". Its guard is not on its link yet: {one['error']}" if one["unguarded"] else "")
+            f"the latest at its next reset. {by}{unguarded}"
         )
     return (
         f"{name}: the guest was saved after it was asked to release this NIC. Once restored it may release it at any "

@@ -179,14 +179,12 @@ def _validate_mode(desired: Desired, stored: Iface, changed: t.Collection[str]) 
         return
     if is_desired or {_ALL, "mode"} & set(changed):
         alternatives = "trust_guest_rx_filters: true with model: virtio, or mode: bridge"
+        if not is_desired:
+            alternatives = f"allmulticast: false, because there is a rule for {stored.mac}, and {alternatives}"
         raise MacvtapError(
             "allmulticast has no effect in mode passthrough. The link gets it before it is up, so the source "
             "does not receive more. When the link loses it, the source's reference count underflows. Set "
-            + (
-                alternatives
-                if is_desired
-                else f"allmulticast: false, because there is a rule for {stored.mac}, and {alternatives}"
-            ),
+            f"{alternatives}",
             path=_path(desired, *([_ALL] if is_desired else []), "mode"),
         )
 

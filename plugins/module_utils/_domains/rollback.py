@@ -108,11 +108,8 @@ def _stored(current: Nic, before: Nic, applied: Nic, actions: frozenset[str], do
     kept = {name: text for name, text in stored.values.items() if name not in OUTSIDE_XML}
     for name in OUTSIDE_XML:
         one = current.stored.get(name)
-        if (
-            RULE in actions
-            and before.stored is not None
-            and (applied.stored is None or one == applied.stored.get(name))
-        ):
+        is_ours = RULE in actions and (applied.stored is None or one == applied.stored.get(name))
+        if is_ours and before.stored is not None:
             one = before.stored.get(name)
         kept.update({name: one} if one is not None else {})
     return stored if kept == stored.values else replace(stored, values=kept)

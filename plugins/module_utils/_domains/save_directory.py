@@ -101,7 +101,8 @@ def _read(file: int, size: int) -> float:
         started = time.monotonic()
         at = 0
         while at < size:
-            with view[at : at + _BLOCK] as block:
+            end = at + _BLOCK
+            with view[at:end] as block:
                 at += os.preadv(file, [block], at) or size
         return size / max(time.monotonic() - started, 1e-6)
 

@@ -13,9 +13,11 @@ _PAUSE_SECONDS = 0.2
 
 
 class _Hypervisor(t.Protocol):
-    def observe(self, names: t.Iterable[str] | None) -> Host: ...
+    def observe(self, names: t.Iterable[str] | None) -> Host:
+        """Return the domains of these names (None: all)."""
 
-    def outstanding(self, host: Host) -> list[dict[str, t.Any]]: ...
+    def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
+        """Return the requests to guests that are not completed."""
 
 
 def observe(hv: _Hypervisor, names: t.Iterable[str] | None, timeout: float) -> tuple[Host, list[dict[str, t.Any]]]:

@@ -72,12 +72,9 @@ def _is_placed(case: Case, host: Host) -> bool:
     """Whether a NIC is new on its source or changes its mode there, now or at its next start."""
     _desired, before, after = case
     before_iface, after_iface = before.stored, after.stored
-    if (
-        before_iface is None
-        or after_iface is None
-        or before_iface.type != after_iface.type
-        or (before.live is None) != (after.live is None)
-    ):
+    if before_iface is None or after_iface is None or before_iface.type != after_iface.type:
+        return True
+    if (before.live is None) != (after.live is None):
         return True
     if before_iface.get("network") != after_iface.get("network"):
         return True
