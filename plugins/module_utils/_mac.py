@@ -29,8 +29,12 @@ def canonical(text: str) -> str | None:
     lowered = text.strip().lower()
     if len(lowered) < _DIGITS or not any(form.fullmatch(lowered) for form in _FORMS):
         return None
-    digits = re.sub(r"[^0-9a-f]", "", lowered)
-    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+    return with_colons(re.sub(r"[^0-9a-f]", "", lowered))
+
+
+def with_colons(digits: str) -> str:
+    """Return the address of these 12 digits, with colons."""
+    return ":".join(map("".join, zip(digits[::2], digits[1::2])))
 
 
 def parse(text: str, *, path: str = "") -> str:

@@ -227,8 +227,9 @@ def layout_of(btf: bytes) -> Layout:
         places, named = _types(btf, size + types, length, texts)
         fields: dict[str, Field] = {}
         for text, field in _members(btf, places, named["sk_buff", _STRUCT], 0):
-            end = btf.index(b"\0", first + text)
-            fields[btf[first + text : end].decode()] = field
+            start = first + text
+            end = btf.index(b"\0", start)
+            fields[btf[start:end].decode()] = field
         if not fields["ip_summed"].bits:
             raise ValueError("the bits of ip_summed")
         return Layout({one: fields[one] for one in _FIELDS}, named[_KFUNC, _FUNCTION])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_library, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_recorders as names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import ETHERTYPES, Guard
@@ -56,7 +57,7 @@ def mac_of(name: str) -> str | None:
     prefix, _underscore, digits = name.partition("_")
     if prefix not in ("guard", "learned4", "learned6") or len(digits) != 12 or digits.strip("0123456789abcdef"):
         return None
-    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    return _mac.with_colons(digits)
 
 
 def recorder(policy: str, kind: str) -> str:

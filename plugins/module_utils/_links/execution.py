@@ -117,7 +117,7 @@ class Execution:
         for name, sock in self._network.sockets.items():
             theirs = [step for step in steps if netns_of(step) == name]
             for start in range(0, len(theirs), _AT_ONCE):
-                self._remove_at_once(sock, theirs[start : start + _AT_ONCE], links)
+                self._remove_at_once(sock, theirs[start:][:_AT_ONCE], links)
 
     def _remove_at_once(self, sock: socket.socket, steps: Steps, links: Links) -> None:
         """Remove links; several by moving them to a temporary link group.
@@ -237,7 +237,7 @@ class Execution:
         for name, sock in self._network.sockets.items():
             theirs = [n for n, (step, _request) in enumerate(asked) if name == (None if at_home else netns_of(step))]
             for batch in rtnetlink.batches([asked[n][1] for n in theirs]):
-                numbers, theirs = theirs[: len(batch)], theirs[len(batch) :]
+                numbers = [theirs.pop(0) for _request in batch]
                 for step in {asked[n][0].target: asked[n][0] for n in numbers}.values():
                     self._journal.record(step, action)
                 for n, answer in zip(numbers, rtnetlink.transact_at_once(sock, batch)):

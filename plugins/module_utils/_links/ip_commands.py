@@ -70,7 +70,7 @@ def settings(link: DesiredLink) -> t.Iterator[str]:
         yield f"{dev} allmulticast on"
     altnames = sorted(link.altnames or ())
     for start in range(0, len(altnames), _ALTNAMES_AT_ONCE):
-        names = (f"altname {name}" for name in altnames[start : start + _ALTNAMES_AT_ONCE])
+        names = (f"altname {name}" for name in altnames[start:][:_ALTNAMES_AT_ONCE])
         yield f"link property add dev {link.name} {' '.join(names)}"
     for mac in sorted(link.source_macs or ())[_MACS_AT_ONCE:]:
         yield f"{dev} type macvtap macaddr add {mac}"

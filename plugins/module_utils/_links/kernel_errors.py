@@ -78,7 +78,8 @@ def _hint(step: Step[Link], answer: rtnetlink.Refusal, request: bytes) -> str:
         return f". The link has no IPv6: its MTU is below {IPV6_MTU}, or this kernel has no IPv6 ({WHY_NO_IPV6})"
     # Where the kernel says what it refuses, that is it.
     newer = [] if answer.text else newer_options(step, os.uname().release)
-    attributes = request[rtnetlink.HEADER.size + rtnetlink.IFINFO.size :]
+    start = rtnetlink.IFINFO_END
+    attributes = request[start:]
     named = [row for row in newer if row.refused == answer.code and row.wire and row.wire.is_in(attributes)]
     return "".join(f". {row.option}: {_since(row)}" for row in named) or _missing_kind(step, answer)
 

@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
     HEADER,
     IFINFO,
+    IFINFO_END,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -124,7 +125,7 @@ def _link(message: int, how: int, head: t.Mapping[str, int], attrs: Attributes =
 @functools.lru_cache(maxsize=512)
 def _attribute(name: str, value: t.Any) -> bytes:
     """Return one attribute of RTM_NEWLINK. The links of a run have most in common, and each takes pyroute2 its time."""
-    encoded = _encode(0, 0, _IFINFOMSG, {}, ((name, value),))[HEADER.size + IFINFO.size :]
+    encoded = _encode(0, 0, _IFINFOMSG, {}, ((name, value),))[IFINFO_END:]
     return encoded.ljust((len(encoded) + 3) & ~3, b"\0")
 
 

@@ -25,10 +25,14 @@ class Network(t.Protocol):
     # them must not be used, and why, by name.
     on_links: OnLinks
 
-    def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links: ...
+    def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links:
+        """Return the links, and the nodes of these ``taps`` (None: of all)."""
 
-    def observe_on_links(self) -> dict[int, list[str]]: ...
+    def observe_on_links(self) -> dict[int, list[str]]:
+        """Return what is on links, by their indexes."""
 
-    def taps(self, links: t.Sequence[Link]) -> dict[str, Tap]: ...
+    def taps(self, links: t.Sequence[Link]) -> dict[str, Tap]:
+        """Return the nodes of ``links``, by name."""
 
-    def write_sysctl(self, link: Link, path: str, value: int) -> None: ...
+    def write_sysctl(self, link: Link, path: str, value: int) -> None:
+        """Set a link's sysctl."""

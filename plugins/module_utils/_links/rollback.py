@@ -24,9 +24,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 
 # Facts about a link that cannot be set.
 _FIXED = frozenset(
-    {"name", "index", "kind", "netns", "parent", "parent_index", "lower", "lower_netns", "under", "bridge_vlans"}
-    | {"carrier", "promiscuity", "allmulti", "parent_allmulti", "hardware", "loopback", "wireless", "master", "pci"}
-    | {"bridge_pvid"}
+    (
+        *("name", "index", "kind", "netns", "parent", "parent_index", "lower", "lower_netns", "under", "bridge_vlans"),
+        *("carrier", "promiscuity", "allmulti", "parent_allmulti", "hardware", "loopback", "wireless", "master", "pci"),
+        "bridge_pvid",
+    )
 )
 # A run may have left a third value of these: a temporary address, or a node half repaired.
 _HALFWAY = frozenset({"mac", "tap", "group"})
@@ -38,7 +40,8 @@ Losses = t.Mapping[t.Tuple[t.Optional[str], int], Lost]
 class Between(t.Protocol):
     """Builds a step from two states of a link."""
 
-    def __call__(self, before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]: ...
+    def __call__(self, before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
+        """Return the step from ``before`` to ``after``."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def _find_made(entries: t.Sequence[Entry[Link]], rollback: _Rollback) -> Link | 
     step, actions = entries[-1].step, [entry.action for entry in entries]
     if MADE not in actions or MADE + REFUSED in actions or step.after is None:
         return None
-    index = next((int(action[len(INDEX) :]) for action in actions if action.startswith(INDEX)), 0)
+    index = next((int(action.replace(INDEX, "", 1)) for action in actions if action.startswith(INDEX)), 0)
     return identity.find_made(step.after, rollback.links, rollback.there, index)
 
 

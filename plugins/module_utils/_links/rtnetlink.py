@@ -40,6 +40,7 @@ IFF_UP, IFF_LOOPBACK = 0x1, 0x8  # include/uapi/linux/if.h
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
+IFINFO_END = HEADER.size + IFINFO.size  # in a whole message
 IFADDR = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, index of the link
 # Family, lengths of the destination and of the source, type of service, table, protocol, scope, type, flags.
 RTMSG = struct.Struct("=BBBBBBBBI")
@@ -242,10 +243,12 @@ def _exchange(sock: socket.socket, requests: bytes, first: int, last: int) -> _A
             length, kind, flags, number, _port = HEADER.unpack_from(data, at)
             if first <= number <= last:
                 consistent = consistent and not flags & _NLM_F_DUMP_INTR
+                end = at + length
+                message = data[at:end]
                 if kind not in (_NLMSG_DONE, _NLMSG_ERROR):
-                    bodies.append(data[at + 16 : at + length])
+                    bodies.append(message[16:])
                 else:
-                    refusal = _refusal(data[at : at + length])
+                    refusal = _refusal(message)
                     if refusal is not None:
                         refusals[number] = refusal
                     if number == last:

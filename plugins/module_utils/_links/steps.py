@@ -18,10 +18,12 @@ class _Thing(t.Protocol):
     """A link, or one with what is on it."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Its name, unique on the host."""
 
     @property
-    def state(self) -> str: ...
+    def state(self) -> str:
+        """``up``, ``down`` or ``absent``."""
 
 
 ThingT = t.TypeVar("ThingT", bound=_Thing)

@@ -137,7 +137,8 @@ def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
         length, kind = _ATTRIBUTE.unpack_from(data, start)
         if length < 4:
             break
-        found.append((kind & _TYPE_MASK, data[start + 4 : start + length]))
+        payload, end = start + 4, start + length
+        found.append((kind & _TYPE_MASK, data[payload:end]))
         start += (length + 3) & ~3
     return found
 

@@ -144,8 +144,9 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
             return None
         start = 0
         for match in _STATEFUL.finditer(expressions):
-            found.update(expressions[start : match.end()])
-            start = match.end() + _ATTRIBUTE.unpack_from(expressions, match.end())[0]
+            end = match.end()
+            found.update(expressions[start:end])
+            start = end + _ATTRIBUTE.unpack_from(expressions, end)[0]
         found.update(expressions[start:])
         found.update(userdata)
     return found.hexdigest()
@@ -191,8 +192,9 @@ def _key(element: Attributes) -> bytes:
 def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
     at = 0
     while at + 2 <= len(data):
-        yield data[at], data[at + 2 : at + 2 + data[at + 1]]
-        at += 2 + data[at + 1]
+        kind, start = data[at], at + 2
+        at = start + data[at + 1]
+        yield kind, data[start:at]
 
 
 def _rule(message: bytes) -> tuple[str, Rule]:
@@ -201,12 +203,13 @@ def _rule(message: bytes) -> tuple[str, Rule]:
     while at < end:
         length, kind = _ATTRIBUTE.unpack_from(message, at)
         kind &= _TYPE
+        start, stop = at + 4, at + length
         if kind == 2:
-            chain = message[at + 4 : at + length]
+            chain = message[start:stop]
         elif kind == 4:
-            expressions = message[at + 4 : at + length]
+            expressions = message[start:stop]
         elif kind == 7:
-            userdata = message[at + 4 : at + length]
+            userdata = message[start:stop]
         at += length + 3 & ~3
     return _text(chain), Rule(expressions, userdata)
 
@@ -257,9 +260,10 @@ def _ask(
                 if changed:
                     raise _ChangedError
                 return iter(found)
-            if generation is not None and data[at + 18 : at + 20] != (generation & 0xFFFF).to_bytes(2, "big"):
-                changed = True
-            found.append(data[at + _HEADER.size : at + size])
+            *_others, marked = _HEADER.unpack_from(data, at)
+            changed = changed or (generation is not None and socket.ntohs(marked) != generation & 0xFFFF)
+            start, end = at + _HEADER.size, at + size
+            found.append(data[start:end])
             at += size + 3 & ~3
         if not flags:
             return iter(found)
@@ -274,7 +278,8 @@ def _attributes(data: bytes) -> t.Iterator[tuple[int, bytes]]:
     at = 0
     while at + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
-        yield kind & _TYPE, data[at + 4 : at + length]
+        start, end = at + 4, at + length
+        yield kind & _TYPE, data[start:end]
         at += max(length, 4) + 3 & ~3
 
 
