@@ -25,7 +25,8 @@ def parse(text: str) -> tuple[str, Blocks]:
     head, *rest = _MARK.split(text)
     parts = iter(rest)
     blocks = {name: (kind, body.strip("\n") + "\n") for kind, name, body in zip(parts, parts, parts)}
-    return head[len(HEADER) :].strip("\n"), blocks
+    start = len(HEADER)
+    return head[start:].strip("\n"), blocks
 
 
 def render(head: str, blocks: Blocks, order: t.Sequence[str] | None = None) -> str:

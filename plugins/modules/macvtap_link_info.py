@@ -211,12 +211,9 @@ def _held(held: Holders) -> list[dict[str, t.Any]] | None:
 
 
 def _asked_for(link: Link, params: t.Mapping[str, t.Any]) -> bool:
-    return (
-        link.kind == "macvtap"
-        and (params["name"] is None or link.name in params["name"])
-        and params["parent"] in (None, link.parent)
-        and params["group"] in (None, link.group)
-    )
+    if link.kind != "macvtap" or (params["name"] is not None and link.name not in params["name"]):
+        return False
+    return params["parent"] in (None, link.parent) and params["group"] in (None, link.group)
 
 
 def main() -> None:

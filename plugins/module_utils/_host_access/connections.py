@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import struct
-import sys
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Connection
@@ -113,12 +112,10 @@ def _sockets() -> t.Iterator[_Socket]:
             yield _Socket(words[3], words[9], words[1].rpartition(":")[2], connection)
 
 
-def _address(words: str) -> str:
+def _address(address: str) -> str:
     # 32-bit words in host byte order.
-    digits = words.partition(":")[0]
-    data = b"".join(struct.pack(">I", int(digits[at : at + 8], 16)) for at in range(0, len(digits), 8))
-    if sys.byteorder == "little":
-        data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
+    words = [int(word, 16) for word in re.findall(".{8}", address.partition(":")[0])]
+    data = struct.pack(f"={len(words)}I", *words)
     return _plain(socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data))
 
 

@@ -72,7 +72,8 @@ def current(name: str, host: Host, *, dhcp4: bool = False) -> Shim | None:
     link = host.links.get(name)
     if link is None or not is_managed(link):
         return None
-    managers = (*KERNEL_ROUTES, DHCP) if dhcp4 else KERNEL_ROUTES
+    managers = {4: (*KERNEL_ROUTES, DHCP) if dhcp4 else KERNEL_ROUTES, 6: KERNEL_ROUTES}
+    routes = (route for route in host.routes if route.index == link.index)
     return Shim(
         link,
         host.settings.get(name, {}),
@@ -81,12 +82,7 @@ def current(name: str, host: Host, *, dhcp4: bool = False) -> Shim | None:
             for address in host.addresses
             if address.index == link.index and not address.link_local and not (dhcp4 and address.leased)
         ),
-        tuple(
-            replace(route, index=0)
-            for route in host.routes
-            if route.index == link.index
-            and route.protocol not in (managers if family(route.destination) == 4 else KERNEL_ROUTES)
-        ),
+        tuple(replace(route, index=0) for route in routes if route.protocol not in managers[family(route.destination)]),
         dhcp4=dhcp4,
     )
 

@@ -69,17 +69,12 @@ def _networks(parent: Link, host: Host) -> list[ipaddress.IPv4Network | ipaddres
 def _unreached(pairs: t.Sequence[tuple[DesiredShim, Step[Shim]]], links: Links) -> t.Iterator[str]:
     for entry, step in pairs:
         parent = _parent_of(step, links)
-        others = [
-            f"{link.key} ({link.mode})"
-            for link in links.values()
-            if parent is not None
-            and link.kind in MACVLAN_KINDS
-            and link.parent_index == parent.index
-            and link.parent is not None
-            and link.mode in UNREACHED
-            and not is_managed(link)
-        ]
-        if entry.guests and others and parent is not None:
+        if parent is None:
+            continue
+        siblings = [one for one in links.values() if one.parent is not None and one.parent_index == parent.index]
+        guests = [one for one in siblings if one.kind in MACVLAN_KINDS and not is_managed(one)]
+        others = [f"{link.key} ({link.mode})" for link in guests if link.mode in UNREACHED]
+        if entry.guests and others:
             yield f"{entry.name}: {unreached(join_names(others), parent.name)}"
 
 

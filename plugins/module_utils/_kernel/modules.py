@@ -93,7 +93,8 @@ def find_installed(root: str) -> tuple[str, ...]:
     """Return the releases that have modules or a configuration on this host."""
     found = {name for tree in _TREES for name in _list_dir(under(root, tree)) if name[:1].isdigit()}
     for directory in ("/boot", "/usr/lib/ostree-boot"):
-        found |= {name[len("config-") :] for name in _list_dir(under(root, directory)) if name.startswith("config-")}
+        parts = (name.partition("config-") for name in _list_dir(under(root, directory)))
+        found |= {release for before, word, release in parts if word and not before}
     return tuple(sorted(found))
 
 

@@ -56,8 +56,8 @@ def parse(files: t.Iterable[File]) -> tuple[dict[str, StoredLink], set[str]]:
     links: dict[str, StoredLink] = {}
     up: set[str] = set()
     for file in files:
-        if file.path.startswith(f"{LINKS_DIR}/"):
-            key = file.path[len(LINKS_DIR) + 1 :]
+        before, directory, key = file.path.partition(f"{LINKS_DIR}/")
+        if directory and not before:
             head, blocks = _managed_blocks.parse(file.text)
             up |= {key} if UP in head.splitlines() else set()
             links.update((name, StoredLink(name, kind, text, key)) for name, (kind, text) in blocks.items())

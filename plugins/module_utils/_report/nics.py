@@ -157,12 +157,11 @@ def _drift(nic: Nic | None, current: Iface | None) -> list[dict[str, t.Any]]:
         return []
     if current is None:
         return [_difference("state", _PRESENT, _ABSENT)]
+    desired = ((fields.BY_NAME[name], text) for name, text in nic.desired.items() if name in fields.BY_NAME)
     return [
-        _difference(name, fields.BY_NAME[name].value(text), fields.BY_NAME[name].value(current.get(name)))
-        for name, text in nic.desired.items()
-        if name in fields.BY_NAME
-        and text != "auto"
-        and (text or fields.BY_NAME[name].implied) != (current.get(name) or fields.BY_NAME[name].implied)
+        _difference(field.name, field.value(text), field.value(current.get(field.name)))
+        for field, text in desired
+        if text != "auto" and (text or field.implied) != (current.get(field.name) or field.implied)
     ]
 
 
