@@ -66,7 +66,7 @@ specs: ## Write what follows from tables: the options of a link in the argument 
 	@.ci/setup unit
 	@PYTHONPATH=.collections:tests python -m role_specs
 
-torture: ## Random sequences of runs while anything else happens, on models; MINUTES=60 SEED=1 (any user)
+torture: ## Random sequences of runs while anything else happens, on models, and damaged input; MINUTES=60 SEED=1 (any user)
 	@.ci/setup unit
 	@PYTHONPATH=.collections:tests python -m torture.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 

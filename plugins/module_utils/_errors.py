@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import typing as t
 
 
@@ -54,3 +55,17 @@ def below(path: str) -> t.Iterator[None]:
     except MacvtapError as exc:
         exc.path = join_path(path, exc.path) if exc.path else ""
         raise
+
+
+@contextlib.contextmanager
+def decoding(what: str) -> t.Iterator[None]:
+    """Have a message of a form that is not known, as a kernel may send that is newer than this, be a clear error.
+
+    :raises MacvtapError: the kernel's answer about ``what`` cannot be decoded.
+    """
+    try:
+        yield
+    except (struct.error, ValueError, KeyError, IndexError) as exc:
+        raise MacvtapError(
+            f"the kernel's answer about {what} has a form that this version of the collection does not know ({exc})"
+        ) from exc

@@ -8,6 +8,17 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
+# More digits than any number of the kernel or of libvirt has. int() refuses a text of thousands.
+_MOST_DIGITS = 20
+
+
+def number(text: str) -> int | None:
+    """Return the whole number that a host or libvirt has written, None if it is none.
+
+    ``str.isdigit`` takes characters that ``int`` refuses, such as ².
+    """
+    return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit() else None
+
 
 def join_names(names: t.Sequence[str], most: int = 5) -> str:
     """Return ``names`` as a list; beyond ``most``, only how many more there are."""

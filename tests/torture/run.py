@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Runs the state machines for a given time, each with its own seed, which it prints first."""
+"""Runs the state machines and the parsers for a given time, each with its own seed, which it prints first."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import sys
 import time
@@ -19,12 +20,13 @@ from torture.host_access import HostAccess
 from torture.links import MacvtapLinks
 from torture.machine import DirectIface
 from torture.networks import DirectNetworks
+from torture.parsers import Parser, all_parsers, fuzz
 from torture.violations import ViolationError
 
 # Every machine counts its ``sequences`` and ``runs``, and raises ViolationError.
 MACHINES: tuple[t.Any, ...] = (DirectIface, DirectNetworks, MacvtapLinks, HostAccess, PersistenceFiles)
-# The number of sequences of one seed: small, so that a violation is reproduced quickly.
-_A_ROUND = 500
+# The number of sequences of one seed, and of a parser's samples: small, so that a violation is reproduced quickly.
+_A_ROUND, _SAMPLES = 500, 1500
 
 
 def _torture(machine: type[RuleBasedStateMachine], number: int, *, shrink: bool) -> None:
@@ -41,15 +43,24 @@ def _torture(machine: type[RuleBasedStateMachine], number: int, *, shrink: bool)
     run_state_machine_as_test(seed(number)(machine), settings=config)
 
 
-def _so_far() -> str:
-    return "; ".join(f"{one.__name__}: {one.sequences} sequences with {one.runs} runs" for one in MACHINES)
+def _so_far(parsers: t.Sequence[Parser]) -> str:
+    machines = [f"{one.__name__}: {one.sequences} sequences with {one.runs} runs" for one in MACHINES]
+    return "; ".join([*machines, f"{len(parsers)} parsers: {sum(one.examples for one in parsers)} samples"])
+
+
+def _jobs(parsers: t.Sequence[Parser], number: int, *, shrink: bool) -> t.Iterator[tuple[str, t.Callable[[], None]]]:
+    """Yield what a round of the seed ``number`` does, each with the name by which it can be done alone."""
+    for parser in parsers:
+        yield parser.name, functools.partial(fuzz, parser, examples=_SAMPLES, number=number, shrink=shrink)
+    for machine in MACHINES:
+        yield machine.__name__, functools.partial(_torture, machine, number, shrink=shrink)
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the first round")
-    parser.add_argument("--machine", default="", help="only the machine of this name")
+    parser.add_argument("--machine", default="", help="only the machine or parser of this name; parsers: all of these")
     parser.add_argument("--ignore", default="", help="kinds of violations that do not count, with commas between")
     parser.add_argument("--only", default="", help="the kinds that count")
     parser.add_argument("--survey", action="store_true", help="shrink nothing, and go on after a violation")
@@ -58,23 +69,25 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     DirectIface.only = frozenset(options.only.split(",")) if options.only else None
     number = random.randrange(2**32) if options.seed is None else options.seed
     depend_on_the_seed_alone()
+    parsers = all_parsers()
+    chosen = {"parsers": {one.name for one in parsers}}.get(options.machine, {options.machine})
     begun = time.monotonic()
     found = 0
     while time.monotonic() - begun < 60 * options.minutes:
-        print(f"seed {number}. So far {_so_far()}", flush=True)
-        for machine in MACHINES:
-            if options.machine not in {"", machine.__name__}:
+        print(f"seed {number}. So far {_so_far(parsers)}", flush=True)
+        for name, job in _jobs(parsers, number, shrink=not options.survey):
+            if options.machine and name not in chosen:
                 continue
             try:
-                _torture(machine, number, shrink=not options.survey)
+                job()
             except ViolationError as exc:
                 found += 1
-                print(f"{machine.__name__} with seed {number}. So far {_so_far()}\n{exc}", flush=True)
+                print(f"{name} with seed {number}. So far {_so_far(parsers)}\n{exc}", flush=True)
                 if not options.survey:
                     raise
                 DirectIface.found = None
         number += 1
-    print(f"{_so_far()}, in {round(time.monotonic() - begun)} s: {found or 'no'} violation{'s' * (found > 1)}")
+    print(f"{_so_far(parsers)}, in {round(time.monotonic() - begun)} s: {found or 'no'} violation{'s' * (found > 1)}")
     return 1 if found else 0
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     PAUSED,
@@ -54,9 +55,8 @@ def _guest(domain: Domain, host: Host, macs: t.Collection[str] | None, clock: Cl
 def _runs_for(domain: Domain, clock: Clock | None) -> float | None:
     """Return for how many seconds a guest's QEMU runs, by its start time in the domain's instance."""
     words = domain.instance.split()
-    if clock is None or len(words) != 3 or not words[2].isdigit():
-        return None
-    return max(0.0, clock.uptime - int(words[2]) / clock.ticks)
+    began = _text.number(words[2]) if len(words) == 3 else None
+    return None if clock is None or began is None else max(0.0, clock.uptime - began / clock.ticks)
 
 
 def _state(domain: Domain) -> str:
@@ -87,9 +87,9 @@ def _nic(iface: Iface, host: Host) -> Nic:
 
 def _vlan(uplink: str | None, iface: Iface, links: Links) -> int | None:
     """Return the VLAN that a NIC is in: its own tag, or that of the first VLAN link below it."""
-    own = iface.get("vlan")
-    if own and own.isdigit():
-        return int(own)
+    own = _text.number(iface.get("vlan") or "")
+    if own is not None:
+        return own
     visited: set[str] = set()
     link = link_of(uplink, links)
     while link is not None and link.name not in visited:

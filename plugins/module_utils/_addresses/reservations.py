@@ -59,7 +59,10 @@ def _reservation(entry: t.Any, path: str) -> Reservation:
     if not entry.get("mac"):
         raise MacvtapError("mac is required", path=path)
     mac = _mac.require(str(entry["mac"]), path=join_path(path, "mac"))
-    declared = [entry["address"]] if entry.get("address") else list(entry.get("addresses") or ())
+    several = entry.get("addresses") or []
+    if isinstance(several, (str, bytes, t.Mapping)) or not isinstance(several, t.Iterable):
+        raise MacvtapError(f"must be a list of addresses, not {several!r}", path=join_path(path, "addresses"))
+    declared = [entry["address"]] if entry.get("address") else list(several)
     if not declared:
         raise MacvtapError("address or addresses is required", path=path)
     addresses = [_address(one, join_path(path, "address")) for one in declared]

@@ -10,7 +10,7 @@ import os
 import time
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import (
     RELOAD,
     Command,
@@ -19,7 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model impo
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Address, lease_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # Runs a program with a text as its input; None if it is not installed.
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Optional[t.Tuple[int, str]]]
@@ -37,7 +36,7 @@ def unread(run: Run) -> tuple[str, ...]:
     answer = run([*_STARTED, "systemd-networkd.service"], None)
     # The second in which it started. An older systemctl prints nothing that begins with an @.
     output = answer[1].strip() if answer is not None else ""
-    started = int(output[1:]) if output[:1] == "@" and output[1:].isdigit() else 0
+    started = (_text.number(output[1:]) if output.startswith("@") else None) or 0
     last_read = max(started, _ctime(_STAMP) if started else 0)
     # /lib may be the same directory as /usr/lib.
     directories = dict.fromkeys(os.path.realpath(path) for path in _DIRECTORIES)
@@ -90,8 +89,8 @@ def wait(leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address
         if not waiting:
             return current
         if time.monotonic() > deadline:
-            names = join_names([lease.name for lease in waiting])
-            managers = join_names(sorted({lease.manager for lease in waiting}))
+            names = _text.join_names([lease.name for lease in waiting])
+            managers = _text.join_names(sorted({lease.manager for lease in waiting}))
             raise MacvtapError(
                 f"{names} got no IPv4 address from {managers} within {_SECONDS} seconds. The request stays active. "
                 "Check that a DHCP server answers on that LAN, or set addresses instead of dhcp4",

@@ -34,7 +34,7 @@ def listed(states: t.Mapping[str, records.State], host: Host, pid: int | None) -
                     "state": state,
                     "unguarded": unguarded,
                     "error": nic.get("error") if unguarded or state == model.RELEASED else None,
-                    "since": nic["since"],
+                    "since": nic.get("since"),
                     "pid": pid,
                     "returns": returns,
                 }
@@ -46,7 +46,7 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
     """Return the state of a request ``asked`` of ``domain``, "" where it was for another instance."""
     held = any(iface.mac == mac for iface in (domain.live if domain.running else domain.saved or ()))
     if not records.is_asked(asked["nics"][mac]):
-        return model.UNGUARDED if domain.running and asked["instance"] == domain.instance and held else ""
+        return model.UNGUARDED if domain.running and asked.get("instance") == domain.instance and held else ""
     if not domain.running:
         if domain.saved and not held:
             # The guest had released the NIC before it was saved.
@@ -54,7 +54,7 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
         # An image of libvirt's that is gone was discarded, and one in a file of the user's is not known.
         elsewhere = asked.get("saved") and not asked.get("managed")
         return model.SAVED if domain.saved is not None or elsewhere else ""
-    if asked["instance"] != domain.instance:
+    if asked.get("instance") != domain.instance:
         return ""
     return model.HELD if held else model.RELEASED
 
@@ -62,7 +62,7 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
 def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
     ifaces: t.Sequence[Iface] = domain.stored if domain.persistent else ()
     stored = next((iface for iface in ifaces if iface.mac == mac), None)
-    if stored is None and nic["returns"]:
-        ifaces = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
+    if stored is None and nic.get("returns"):
+        ifaces = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic.get('element', '')}</devices></domain>")
         return next((iface for iface in ifaces if iface.mac == mac), None)
     return stored

@@ -14,7 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 
-_STATUS = re.compile(r"^(?:VmRSS|VmSwap|HugetlbPages):\s+(\d+) kB", re.MULTILINE)
+_STATUS = re.compile(r"^(?:VmRSS|VmSwap|HugetlbPages):\s+([0-9]{1,18}) kB", re.MULTILINE)
 
 
 def read(connection: Connection, domains: t.Sequence[Domain]) -> dict[str, PauseFacts]:

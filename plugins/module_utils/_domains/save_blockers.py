@@ -11,6 +11,8 @@ from __future__ import annotations
 import typing as t
 from xml.etree import ElementTree
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
 # Elements below <devices> by their path, with the reason.
 _DEVICES = (
     ("hostdev", "it has a device of the host (hostdev)"),
@@ -28,7 +30,7 @@ _DOMAIN = (("launchSecurity", "its memory is encrypted (launchSecurity)"),)
 
 def of(document: str) -> tuple[str, ...]:
     """Return why a guest with this live XML of libvirt's cannot be saved, () if nothing is known of."""
-    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    root = _parse(document)
     found = [reason for path, reason in _DOMAIN if root.find(path) is not None]
     found += [reason for path, reason in _DEVICES if root.find(f"devices/{path}") is not None]
     return tuple(found)
@@ -36,19 +38,24 @@ def of(document: str) -> tuple[str, ...]:
 
 def disks(document: str) -> list[str]:
     """Return the targets of a domain's disks."""
-    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    root = _parse(document)
     return [dev for one in root.iterfind("devices/disk/target") if (dev := one.get("dev"))]
 
 
 def has_huge_pages(document: str) -> bool:
     """Whether the memory is in huge pages, which do not count as resident memory of QEMU's."""
-    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    root = _parse(document)
     return root.find("memoryBacking/hugepages") is not None
 
 
 def has_agent(document: str) -> bool:
     """Whether the guest agent of a running domain is connected."""
-    channels: t.Iterator[ElementTree.Element] = ElementTree.fromstring(document).iterfind(  # noqa: S314  # libvirt's own
-        "devices/channel/target"
-    )
+    channels: t.Iterator[ElementTree.Element] = _parse(document).iterfind("devices/channel/target")
     return any(one.get("name") == "org.qemu.guest_agent.0" and one.get("state") == "connected" for one in channels)
+
+
+def _parse(document: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    except (ElementTree.ParseError, ValueError) as exc:
+        raise MacvtapError(f"the XML of the domain is not well formed: {exc}") from exc

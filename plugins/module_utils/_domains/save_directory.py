@@ -109,8 +109,8 @@ def _read(file: int, size: int) -> float:
 
 def _available() -> int:
     """Return the memory that the page cache may take, in bytes."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.MULTILINE)
+    with open("/proc/meminfo", encoding="ascii", errors="replace") as file:
+        found = re.search(r"^MemAvailable:\s+([0-9]{1,18}) kB", file.read(), re.MULTILINE)
     return int(found[1]) << 10 if found else 0
 
 

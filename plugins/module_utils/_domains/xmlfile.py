@@ -15,6 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mountinfo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, schema, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
@@ -254,12 +255,9 @@ class DomainFile:
 def _mounts() -> set[str]:
     """Return all mount points."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            places = [line.split()[4] for line in file]
+        return {one.place for one in _mountinfo.read()}
     except OSError:
         return set()
-    # proc(5): white space and backslashes are octal escapes.
-    return {re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place) for place in places}
 
 
 def _text(content: bytes) -> str:

@@ -52,8 +52,13 @@ def of_link(rule: Object) -> OfLink | None:
     mac, what, link = parts
     kind, _at, until = what.partition("@")
     if kind == _CLOSED:
-        return OfLink(mac, link, closed=int(until) if until.isdigit() else 0)
-    return OfLink(mac, link, int(what) if what.isdigit() else None)
+        return OfLink(mac, link, closed=_number(until) or 0)
+    return OfLink(mac, link, _number(what))
+
+
+def _number(text: str) -> int | None:
+    # int() refuses thousands of digits, and no number of ours has as many as these.
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def name_from(random: bytes) -> str:

@@ -25,10 +25,10 @@ def parse(mac: str, listed: t.Sequence[Object], *, former: bool = False) -> Guar
     matches. Its versions have other words for a field.
     """
     of_kind: dict[str, list[Object]] = {}
-    listed = guard_library.in_our_words(list(listed))
-    for rule in listed:
-        of_kind.setdefault(rule.get("comment", ""), []).append(rule)
     try:
+        listed = guard_library.in_our_words(list(listed))
+        for rule in listed:
+            of_kind.setdefault(rule.get("comment", ""), []).append(rule)
         guard = Guard(
             mac,
             policy=model.DROP if _drops(listed, former=former) else model.COUNT,
@@ -45,10 +45,11 @@ def parse(mac: str, listed: t.Sequence[Object], *, former: bool = False) -> Guar
             mirror_to=next((one["expr"][0]["dup"]["addr"] for one in of_kind.get(model.MIRROR, [])), ""),
         )
         expected = as_formerly(guard) if former else rules.render(guard)
+        is_same = [_outline(one) for one in expected] == [_outline(one) for one in listed]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         # Rules that somebody else has written.
         return None
-    return guard if [_outline(one) for one in expected] == [_outline(one) for one in listed] else None
+    return guard if is_same else None
 
 
 def as_formerly(guard: Guard) -> list[Object]:

@@ -84,7 +84,7 @@ def _ancestors() -> t.Iterator[str]:
             with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
                 # The name, in parentheses, may have any character in it.
                 pid = file.read().rpartition(")")[2].split()[1]
-        except OSError:
+        except (OSError, IndexError):
             return
 
 
@@ -100,15 +100,18 @@ def _sockets() -> t.Iterator[_Socket]:
     """Yield the TCP sockets of this network namespace that are established or listening."""
     for name in ("tcp", "tcp6"):
         try:
-            with open(f"/proc/self/net/{name}", encoding="ascii") as file:
+            with open(f"/proc/self/net/{name}", encoding="ascii", errors="replace") as file:
                 lines = file.read().splitlines()[1:]
         except OSError:  # no IPv6
             continue
         for line in lines:
             words = line.split()
-            if words[3] not in (_ESTABLISHED, _LISTENING):
+            if len(words) < 10 or words[3] not in (_ESTABLISHED, _LISTENING):
                 continue
-            connection = Connection(_address(words[1]), _address(words[2]))
+            try:
+                connection = Connection(_address(words[1]), _address(words[2]))
+            except ValueError:  # no addresses of a form that is known
+                continue
             yield _Socket(words[3], words[9], words[1].rpartition(":")[2], connection)
 
 

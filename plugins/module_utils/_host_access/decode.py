@@ -9,6 +9,7 @@ import socket
 import struct
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import decoding
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Address, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, rtnetlink
 
@@ -25,15 +26,18 @@ _NDMSG = struct.Struct("=4xiH").unpack_from  # index of the link, state
 _NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index of the link
 
 
+@decoding("addresses")
 def addresses(bodies: t.Sequence[bytes]) -> tuple[Address, ...]:
     return tuple(_address(body) for body in bodies if body[0] in (socket.AF_INET, socket.AF_INET6))
 
 
+@decoding("routes")
 def routes(bodies: t.Sequence[bytes]) -> tuple[Route, ...]:
     """Return the routes of all tables but the kernel's own, those with several next hops once for each."""
     return tuple(route for body in bodies for route in _routes(body))
 
 
+@decoding("a route")
 def route_of(body: bytes | None) -> tuple[int, str | None]:
     """Return the link and the gateway of the route that the kernel chose, 0 and None without a route."""
     if body is None:
@@ -60,6 +64,7 @@ def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
     return {one.address: one.mac for one in neighbour_entries(bodies)}
 
 
+@decoding("neighbours")
 def neighbour_entries(bodies: t.Sequence[bytes]) -> list[Neighbour]:
     """Return the entries with a MAC address."""
     found = []

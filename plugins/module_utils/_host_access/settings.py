@@ -22,7 +22,7 @@ def read(name: str, setting: str) -> int | None:
     try:
         with open(_file(name, setting), encoding="ascii") as file:
             return int(file.read())
-    except OSError:  # no such link, or no IPv6
+    except (OSError, ValueError):  # no such link, no IPv6, or no number
         return None
 
 

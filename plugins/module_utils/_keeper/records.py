@@ -66,9 +66,16 @@ def load(directory: str, uuid: str) -> State | None:
     try:
         with open(os.path.join(directory, uuid + _SUFFIX), encoding="utf-8") as file:
             state = json.load(file)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return state if isinstance(state, dict) and isinstance(state.get("nics"), dict) else None
+    return state if _is_whole(state) else None
+
+
+def _is_whole(state: t.Any) -> bool:
+    """Whether this is a state as :func:`save` is given one, of whatever version."""
+    if not isinstance(state, dict) or not isinstance(state.get("nics"), dict):
+        return False
+    return all(isinstance(nic, dict) for nic in state["nics"].values()) and isinstance(state.get("pause", {}), dict)
 
 
 def is_asked(nic: State) -> bool:
@@ -117,7 +124,7 @@ def running(directory: str) -> int | None:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         text = os.pread(file, 32, 0).decode(errors="replace").strip()
-        return int(text) if text.isdigit() else 0
+        return int(text) if text.isdecimal() else 0
     finally:
         os.close(file)
     return None

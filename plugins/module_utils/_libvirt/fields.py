@@ -11,7 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 YES_NO = ("no", "yes")
@@ -88,7 +88,8 @@ class Field:
             return None
         if self.kind == "bool":
             return text == self.bool_words[1]
-        return int(text) if self.kind == "int" and text.isdigit() else text
+        number = _text.number(text) if self.kind == "int" else None
+        return text if number is None else number
 
     def read(self, attributes: t.Mapping[str, str]) -> str | None:
         if self.name == "pci_address":

@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import decoding
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, wire
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import WITH_WIRE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, with_values
@@ -29,16 +30,7 @@ _AF_INET6, _INET6_CACHEINFO = 10, 5  # include/uapi/linux/socket.h, if_link.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, SCOPE_LINK = 1, 2, 8, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
 # struct rtnl_link_stats64 begins with these.
-_COUNTERS = (
-    "rx_packets",
-    "tx_packets",
-    "rx_bytes",
-    "tx_bytes",
-    "rx_errors",
-    "tx_errors",
-    "rx_dropped",
-    "tx_dropped",
-)
+_COUNTERS = tuple(f"{way}_{what}" for what in ("packets", "bytes", "errors", "dropped") for way in ("rx", "tx"))
 # Field, bit, and whether the value is true without it.
 _FLAGS = tuple(
     (row.field, row.wire.bit, row.wire.inverted) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS
@@ -67,6 +59,7 @@ class Known(t.NamedTuple):
 Memory = t.Dict[bytes, Known]
 
 
+@decoding("links")
 def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = (), memory: Memory | None = None) -> dict[str, Link]:
     """Return the links of a dump by name, without their taps; see :func:`netlink.observe`.
 
@@ -84,6 +77,7 @@ def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = (), memory: Me
     return found
 
 
+@decoding("links of another network namespace")
 def foreign_links(bodies: t.Sequence[bytes], netns: str, own: t.Mapping[int, str], nsid: int | None) -> list[Link]:
     """Return the links of the namespace ``netns``, without their taps.
 
@@ -112,6 +106,7 @@ def with_parents_counts(found: dict[str, Link]) -> None:
             found[key] = replace(link, parent_allmulti=found[link.parent].allmulti)
 
 
+@decoding("VLANs of bridges")
 def with_bridge_vlans(found: dict[str, Link], bodies: t.Sequence[bytes]) -> None:
     """Set the bridge's own VLANs on bridges that filter VLANs, from a dump of bridges."""
     names = {link.index: name for name, link in found.items() if link.bridge_vlans is not None}
@@ -157,6 +152,7 @@ def ifaddr(body: bytes) -> IfAddr:
     return IfAddr(family, attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b"")), length, flags, scope, index)
 
 
+@decoding("addresses")
 def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
     """Return the IP addresses by the index of their link, without link-local ones."""
     found: dict[int, list[str]] = {}
@@ -166,8 +162,10 @@ def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
     return found
 
 
-def routes(bodies: t.Sequence[bytes]) -> t.Iterator[tuple[int, str]]:
-    """Yield the link's index and the destination of each route that the kernel did not create for an address."""
+@decoding("routes")
+def routes(bodies: t.Sequence[bytes]) -> list[tuple[int, str]]:
+    """Return the link's index and the destination of each route that the kernel did not create for an address."""
+    found = []
     for body in bodies:
         family, length, _source, _tos, _table, protocol, _scope, kind, _flags = rtnetlink.RTMSG.unpack_from(body)
         attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
@@ -175,7 +173,8 @@ def routes(bodies: t.Sequence[bytes]) -> t.Iterator[tuple[int, str]]:
             continue
         destination = attrs.get(_RTA_DST)
         named = f"{socket.inet_ntop(family, destination)}/{length}" if destination else "default"
-        yield _U32(attrs[_RTA_OIF])[0], named
+        found.append((_U32(attrs[_RTA_OIF])[0], named))
+    return found
 
 
 def index_of(body: bytes) -> int:

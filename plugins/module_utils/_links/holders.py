@@ -17,7 +17,7 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _mountinfo, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Holder, Holders, Links
 
 # PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the initial PID namespace, which has every process of the machine.
@@ -106,18 +106,11 @@ def _pid_namespace(directory: str) -> str:
 
 def _mounted_tables() -> dict[str, str]:
     """Return the mount options of every complete procfs, by mount point."""
-    found = {}
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+        mounts = _mountinfo.read()
     except OSError:
         return {}
-    for line in lines:
-        words, _dash, rest = line.partition(" - ")
-        fields, filesystem = words.split(), rest.split()
-        if filesystem and filesystem[0] == "proc" and fields[3] == "/":
-            found[fields[4].replace("\\040", " ")] = filesystem[2]
-    return found
+    return {one.place: one.of_filesystem for one in mounts if one.kind == "proc" and one.root == "/"}
 
 
 def _hides(options: str) -> bool:
@@ -131,7 +124,7 @@ def _hides(options: str) -> bool:
 def capable(capability: int) -> bool | None:
     """Whether this process has a capability, by its number in linux/capability.h; None if unknown."""
     try:
-        with open("/proc/self/status", encoding="utf-8") as file:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
             effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", file.read(), re.MULTILINE)
     except OSError:
         return None
@@ -214,14 +207,11 @@ def _is_on_fuse(directory: str, descriptor: str) -> bool:
     try:
         with open(f"{directory}/fdinfo/{descriptor}", encoding="ascii", errors="replace") as file:
             mount = re.search(r"^mnt_id:\s*(\d+)$", file.read(), re.MULTILINE)
-        with open(f"{directory}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.split() for line in file]
+        mounts = _mountinfo.read(f"{directory}/mountinfo")
     except OSError:
         return False
-    for words in lines:
-        if mount and words[0] == mount[1]:
-            return "nodev" in words[5].split(",") and words[words.index("-") + 1].startswith("fuse")
-    return False
+    found = next((one for one in mounts if mount and one.number == mount[1]), None)
+    return found is not None and "nodev" in found.options and found.kind.startswith("fuse")
 
 
 def _is_left_over(process: int, descriptor: int, device: int) -> bool:
@@ -272,7 +262,8 @@ def _pid(directory: str) -> int:
             numbers = re.search(r"^NSpid:(.*)$", file.read(), re.MULTILINE)
     except OSError:
         return int(number)
-    return int(numbers[1].split()[-1]) if numbers else int(number)
+    inner = _text.number((numbers[1].split() or [""])[-1]) if numbers else None
+    return int(number) if inner is None else inner
 
 
 def _domain(words: t.Sequence[str]) -> str | None:

@@ -10,8 +10,14 @@ import os
 import socket
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, identity, netns, rtnetlink, tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, decoding
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    decode,
+    identity,
+    netns,
+    rtnetlink,
+    tap,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.execution import Confirm, Execution
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     Device,
@@ -116,7 +122,8 @@ class Session:
     def observe_counters(self) -> dict[int, dict[str, int]]:
         """Return the counters of all links of this namespace by their index."""
         bodies = rtnetlink.dump_links(self.sockets[None], statistics=True)
-        return {decode.index_of(body): decode.counters(body) for body in bodies}
+        with decoding("counters"):
+            return {decode.index_of(body): decode.counters(body) for body in bodies}
 
     def observe_addresses(self) -> dict[int, list[str]]:
         """Return the IP addresses of each link of this namespace by its index, without link-local ones."""

@@ -19,7 +19,7 @@ import socket
 import struct
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, decoding
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import attributes
 
 # include/uapi/linux/netlink.h, rtnetlink.h
@@ -126,6 +126,7 @@ def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
     return [body for body in bodies if body[0] == family]
 
 
+@decoding("a route")
 def route_between(sock: socket.socket, source: bytes, destination: bytes) -> bytes | None:
     """Return the body (rtmsg and attributes) of the kernel's route between two IP addresses, None if none.
 
@@ -161,6 +162,7 @@ def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
     )
 
 
+@decoding("network namespaces")
 def nsid_of(sock: socket.socket, pid: int) -> int | None:
     """Return the ID in the socket's namespace for that of the process ``pid``, None if there is none."""
     body = b"\0\0\0\0" + attribute(_NETNSA_PID, struct.pack("=I", pid))
@@ -226,6 +228,7 @@ def _ask(sock: socket.socket, message: int, flags: int, body: bytes) -> _Answers
     return _exchange(sock, request, number, number)
 
 
+@decoding("a request")
 def _exchange(sock: socket.socket, requests: bytes, first: int, last: int) -> _Answers:
     """Send ``requests`` with the sequence numbers ``first`` to ``last``, and receive until the last one is answered.
 
@@ -253,7 +256,7 @@ def _exchange(sock: socket.socket, requests: bytes, first: int, last: int) -> _A
                         refusals[number] = refusal
                     if number == last:
                         return _Answers(bodies, refusals, consistent)
-            at += (length + 3) & ~3
+            at += (max(length, 16) + 3) & ~3
 
 
 def _discard(sock: socket.socket) -> None:

@@ -49,7 +49,7 @@ def _initialized(device: Device) -> int:
     """Return when udev recorded the device, its last action for it; 0 if it has not."""
     try:
         with open(f"{DATA}/c{device[0]}:{device[1]}", encoding="utf-8", errors="replace") as file:
-            found = re.search(r"^I:(\d+)$", file.read(), re.MULTILINE)
+            found = re.search(r"^I:([0-9]{1,18})$", file.read(), re.MULTILINE)
     except OSError:
         return 0
     return int(found[1]) if found else 0

@@ -17,23 +17,31 @@ import struct
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import decoding
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.attributes import (
+    ATTRIBUTE,
+    TYPE,
+    Attributes,
+    attribute,
+    attributes,
+    number,
+    parse,
+    text,
+)
+
 _NETLINK_NETFILTER, _NETDEV, _NFTABLES = 12, 5, 10
 _GET_CHAIN, _GET_RULE, _GET_SET, _GET_ELEMENTS, _GET_GENERATION = 4, 7, 10, 13, 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
 _HEADER = struct.Struct("=IHHIIBBH")
-_ATTRIBUTE = struct.Struct("=HH")
-# The type, without the bits for nested attributes and for the byte order.
-_TYPE = 0x3FFF
 _RECEIVED, _ATTEMPTS = 1 << 17, 100
 _SO_RCVBUFFORCE = 33
 _JUMPS, _DROP = (-3, -4), 0
 # Statements with a state of their own, by the attribute of their name: what follows it changes with each frame.
-_NAMES = [_ATTRIBUTE.pack(5 + len(name), 1) + name.encode().ljust(8, b"\0") for name in ("counter", "last")]
+_NAMES = [ATTRIBUTE.pack(5 + len(name), 1) + name.encode().ljust(8, b"\0") for name in ("counter", "last")]
 _STATEFUL = re.compile(b"|".join(map(re.escape, _NAMES)))
 _MEMBER_OF_SET = b"lookup\0"
 
-Attributes = t.Dict[int, bytes]
 T = t.TypeVar("T")
 
 
@@ -66,59 +74,64 @@ class Reader:
     """Reads one table of the family netdev in this network namespace.
 
     :raises OSError: the kernel refuses it.
+    :raises MacvtapError: its answer has a form that is not known.
     """
 
     def __init__(self, table: str) -> None:
-        self._table = _attribute(1, table)
+        self._table = attribute(1, table)
         self._name = table.encode() + b"\0"
 
+    @decoding("nftables")
     def snapshot(self, wanted: t.Callable[[str], bool] | None = None) -> Snapshot:
         """Return the table, empty if there is none, with the rules of the ``wanted`` chains, or of all."""
         with _socket() as sock:
             return _unchanged(lambda: self._snapshot(sock, wanted))
 
+    @decoding("nftables")
     def generation(self) -> int:
         with _socket() as sock:
-            return _generation(sock)
+            return _unchanged(lambda: _generation(sock))
 
+    @decoding("nftables")
     def elements(self, name: str) -> list[bytes]:
         """Return the keys of a set, [] without it."""
         with _socket() as sock:
             return [_key(element) for element in self._elements(sock, name)]
 
+    @decoding("nftables")
     def ages(self, name: str) -> dict[bytes, float]:
         """Return how many seconds ago each key of a set with a timeout was last added or updated; {} without it."""
         with _socket() as sock:
             try:
-                (found,) = _ask(sock, _GET_SET, 0, self._table + _attribute(2, name))
+                (found,) = _unchanged(lambda: _ask(sock, _GET_SET, 0, self._table + attribute(2, name)))
             except FileNotFoundError:
                 return {}
             # An element has its own timeout only if that is another.
-            usual = _parse(found).get(11, bytes(8))
+            usual = parse(found).get(11, bytes(8))
             times = {
-                _key(one): (_number(one.get(4, usual)), _number(one.get(5, b""))) for one in self._elements(sock, name)
+                _key(one): (number(one.get(4, usual)), number(one.get(5, b""))) for one in self._elements(sock, name)
             }
         return {key: max(0, timeout - remaining) / 1000 for key, (timeout, remaining) in times.items()}
 
     def _elements(self, sock: socket.socket, name: str) -> t.Iterator[Attributes]:
         """Yield the attributes of a set's elements, of those that there are as it is read; nothing without the set."""
         with contextlib.suppress(FileNotFoundError):
-            for message in _unchanged(lambda: _dump(sock, _GET_ELEMENTS, self._table + _attribute(2, name))):
-                for kind, element in _attributes(_parse(message).get(3, b"")):
+            for message in _unchanged(lambda: _dump(sock, _GET_ELEMENTS, self._table + attribute(2, name))):
+                for kind, element in attributes(parse(message).get(3, b"")):
                     if kind == 1:
-                        yield _parse(element)
+                        yield parse(element)
 
     def _snapshot(self, sock: socket.socket, wanted: t.Callable[[str], bool] | None) -> Snapshot:
         generation = _generation(sock)
         chains: dict[str, bool] = {}
         for message in _dump(sock, _GET_CHAIN, self._table, generation):
-            found = _parse(message)
+            found = parse(message)
             if found.get(1) == self._name:
-                chains[_text(found[3])] = 4 in found
+                chains[text(found[3])] = 4 in found
         rules: dict[str, list[Rule]] = {name: [] for name in chains if wanted is None or wanted(name)}
         # Of a few chains, each by itself.
         few = wanted is not None and 4 * len(rules) < 3 * len(chains)
-        for ask in [_attribute(2, name) for name in rules] if few else [b""] if rules else []:
+        for ask in [attribute(2, name) for name in rules] if few else [b""] if rules else []:
             for message in _dump(sock, _GET_RULE, self._table + ask, generation):
                 name, rule = _rule(message)
                 if name in rules:
@@ -126,13 +139,14 @@ class Reader:
         sets = set()
         with contextlib.suppress(FileNotFoundError):  # no such table
             for message in _dump(sock, _GET_SET, self._table, generation):
-                found = _parse(message)
+                found = parse(message)
                 if found.get(1) == self._name:
-                    sets.add(_text(found[2]))
+                    sets.add(text(found[2]))
         hooked = frozenset(name for name, is_hooked in chains.items() if is_hooked)
         return Snapshot(generation, frozenset(chains), hooked, rules, frozenset(sets))
 
 
+@decoding("nftables")
 def digest(rules: t.Iterable[Rule]) -> str | None:
     """Return what tells these rules from all others, whatever they have counted; None if the bytes cannot tell it.
 
@@ -146,47 +160,48 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
         for match in _STATEFUL.finditer(expressions):
             end = match.end()
             found.update(expressions[start:end])
-            start = end + _ATTRIBUTE.unpack_from(expressions, end)[0]
+            start = end + ATTRIBUTE.unpack_from(expressions, end)[0]
         found.update(expressions[start:])
         found.update(userdata)
     return found.hexdigest()
 
 
+@decoding("nftables")
 def outline(rule: Rule) -> dict[str, t.Any]:
     """Return a rule as libnftables lists it, but with the kernel's expressions: only counters and verdicts are alike.
 
     ``{"meta": 5}`` has the key, ``{"cmp": (0, b"...")}`` the operator and the value, ``{"immediate": b"..."}`` a value
     that is not a verdict, ``{"dynset": "..."}`` the set, and others have none.
     """
-    listed = [_expression(element) for _kind, element in _attributes(rule.expressions)]
+    listed = [_expression(element) for _kind, element in attributes(rule.expressions)]
     comments = {kind: value for kind, value in _userdata(rule.userdata) if kind == 0}
-    return {**({"comment": _text(comments[0])} if 0 in comments else {}), "expr": listed}
+    return {**({"comment": text(comments[0])} if 0 in comments else {}), "expr": listed}
 
 
 def _expression(element: bytes) -> dict[str, t.Any]:
-    found = _parse(element)
-    name, inner = _text(found[1]), _parse(found.get(2, b""))
+    found = parse(element)
+    name, inner = text(found[1]), parse(found.get(2, b""))
     if name == "counter":
-        return {"counter": {"bytes": _number(inner[1]), "packets": _number(inner[2])}}
+        return {"counter": {"bytes": number(inner[1]), "packets": number(inner[2])}}
     if name == "meta":
-        return {"meta": _number(inner.get(2, b""))}
+        return {"meta": number(inner.get(2, b""))}
     if name == "cmp":
-        return {"cmp": (_number(inner.get(2, b"")), _parse(inner.get(3, b"")).get(1))}
+        return {"cmp": (number(inner.get(2, b"")), parse(inner.get(3, b"")).get(1))}
     if name == "dynset":
-        return {"dynset": _text(inner[1])}
-    return _immediate(_parse(inner.get(2, b""))) if name == "immediate" else {name: None}
+        return {"dynset": text(inner[1])}
+    return _immediate(parse(inner.get(2, b""))) if name == "immediate" else {name: None}
 
 
 def _immediate(data: Attributes) -> dict[str, t.Any]:
-    verdict = _parse(data.get(2, b""))
+    verdict = parse(data.get(2, b""))
     code = struct.unpack(">i", verdict[1])[0] if 1 in verdict else None
     if code in _JUMPS:
-        return {"jump": {"target": _text(verdict[2])}}
+        return {"jump": {"target": text(verdict[2])}}
     return {"drop": None} if code == _DROP else {"immediate": data.get(1)}
 
 
 def _key(element: Attributes) -> bytes:
-    return _parse(element[1])[1]
+    return parse(element[1])[1]
 
 
 def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
@@ -200,9 +215,9 @@ def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
 def _rule(message: bytes) -> tuple[str, Rule]:
     # Not by _parse: there are tens of thousands of them.
     at, end, chain, expressions, userdata = 0, len(message), b"", b"", b""
-    while at < end:
-        length, kind = _ATTRIBUTE.unpack_from(message, at)
-        kind &= _TYPE
+    while at + 4 <= end:
+        length, kind = ATTRIBUTE.unpack_from(message, at)
+        kind &= TYPE
         start, stop = at + 4, at + length
         if kind == 2:
             chain = message[start:stop]
@@ -210,8 +225,8 @@ def _rule(message: bytes) -> tuple[str, Rule]:
             expressions = message[start:stop]
         elif kind == 7:
             userdata = message[start:stop]
-        at += length + 3 & ~3
-    return _text(chain), Rule(expressions, userdata)
+        at += max(length, 4) + 3 & ~3
+    return text(chain), Rule(expressions, userdata)
 
 
 def _socket() -> socket.socket:
@@ -230,7 +245,7 @@ def _unchanged(read: t.Callable[[], T]) -> T:
 
 def _generation(sock: socket.socket) -> int:
     (message,) = _ask(sock, _GET_GENERATION, 0, b"")
-    return int.from_bytes(_parse(message)[1], "big")
+    return int.from_bytes(parse(message)[1], "big")
 
 
 def _dump(sock: socket.socket, kind: int, attributes: bytes, generation: int | None = None) -> t.Iterator[bytes]:
@@ -264,32 +279,6 @@ def _ask(
             changed = changed or (generation is not None and socket.ntohs(marked) != generation & 0xFFFF)
             start, end = at + _HEADER.size, at + size
             found.append(data[start:end])
-            at += size + 3 & ~3
+            at += max(size, 16) + 3 & ~3
         if not flags:
             return iter(found)
-
-
-def _attribute(kind: int, name: str) -> bytes:
-    value = name.encode() + b"\0"
-    return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _attributes(data: bytes) -> t.Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        start, end = at + 4, at + length
-        yield kind & _TYPE, data[start:end]
-        at += max(length, 4) + 3 & ~3
-
-
-def _parse(data: bytes) -> Attributes:
-    return dict(_attributes(data))
-
-
-def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")
-
-
-def _number(data: bytes) -> int:
-    return int.from_bytes(data, "big")

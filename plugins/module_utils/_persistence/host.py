@@ -13,7 +13,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _files, _systemd
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _files, _systemd, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
@@ -94,7 +94,7 @@ def ours(root: str) -> dict[str, File]:
     return found
 
 
-def _text(root: str, path: str) -> str:
+def _read(root: str, path: str) -> str:
     try:
         return _files.read(under(root, path)) or ""
     except MacvtapError:
@@ -105,9 +105,10 @@ def _text(root: str, path: str) -> str:
 def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
     for path in glob.glob(under(root, f"{_STATES[manager]}/*")):
         name = os.path.basename(path)
-        if name.isdigit():
-            lines = (line.partition("=") for line in _text(root, f"{_STATES[manager]}/{name}").splitlines())
-            yield int(name), {key.strip(): value.strip() for key, mark, value in lines if mark}
+        index = _text.number(name)
+        if index is not None:
+            lines = (line.partition("=") for line in _read(root, f"{_STATES[manager]}/{name}").splitlines())
+            yield index, {key.strip(): value.strip() for key, mark, value in lines if mark}
 
 
 def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
@@ -119,7 +120,7 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
     sourced = False
     waiting = ["/etc/network/interfaces"]
     for path in waiting:
-        for line in _text(root, path).splitlines():
+        for line in _read(root, path).splitlines():
             word, *rest = line.split() or [""]
             # udev brings up those of allow-hotplug, whether or not the unit starts.
             if here and (word == "allow-hotplug" or (starts and re.match("(auto|iface)$|allow-", word))):
@@ -127,7 +128,9 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
                 sourced = sourced or fnmatch.fnmatchcase(model.INTERFACES_FILE, full)
-                read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(under(root, full))))
+                # A file that was not written to the end has NUL bytes, and no file has them in its name.
+                there = [] if "\0" in full else sorted(glob.glob(under(root, full)))
+                read = ("/" + os.path.relpath(found, root) for found in there)
                 waiting += [one for one in read if one not in (*waiting, model.INTERFACES_FILE)]
     return names, sourced
 

@@ -25,9 +25,12 @@ def changes(before: t.Any, after: Values) -> list[dict[str, t.Any]]:
     if not isinstance(before, t.Mapping) or before.get("version") != VERSION or "hosts" not in before:
         raise MacvtapError(f"the earlier report is not the JSON of a report of version {VERSION}: make a new one")
     result: list[dict[str, t.Any]] = []
-    former, current = _things(before), _things(after)
-    # A host that only one of them has inspected would seem to have lost, or got, all that it has.
-    seen = {one["name"]: one["inspected"] for one in before["hosts"]}
+    try:
+        # A host that only one of them has inspected would seem to have lost, or got, all that it has.
+        former, seen = _things(before), {one["name"]: one["inspected"] for one in before["hosts"]}
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise MacvtapError(f"the earlier report is damaged ({type(exc).__name__}: {exc}): make a new one") from exc
+    current = _things(after)
     compared = {one["name"] for one in after["hosts"] if one["inspected"] and seen.get(one["name"])}
     for key in [*current, *(key for key in former if key not in current)]:
         if key[1] and key[0] not in compared:
@@ -52,6 +55,8 @@ def _things(report: Values) -> dict[tuple[str, str], dict[str, t.Any]]:
     result: dict[tuple[str, str], dict[str, t.Any]] = {}
     for host in report["hosts"]:
         name = host["name"]
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a host is {name!r}")
         result[name, ""] = {field: host.get(field) for field in _HOST}
         for link in host["uplinks"]:
             result[name, f"uplink {link['name']}"] = {field: link.get(field) for field in _UPLINK}

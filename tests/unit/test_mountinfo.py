@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The mounts of a process, as proc_pid_mountinfo(5) has them."""
+
+from __future__ import annotations
+
+import pathlib
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mountinfo
+
+
+def test_mounts_with_any_number_of_optional_fields_and_lines_that_are_none(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "mountinfo"
+    file.write_text(
+        "24 1 0:22 / /proc rw,nosuid - proc proc rw,hidepid=2\n"
+        "25 1 0:23 /a /mnt/a\\040b\\134c rw,nodev shared:1 master:2 - fuse.sshfs host: rw,user_id=0\n"
+        "26 1 0:24\n"
+        " - \n"
+        "27 1 0:25 / /cut rw - tmpfs\n"
+    )
+    proc, fuse = _mountinfo.read(str(file))
+    assert (proc.place, proc.root, proc.kind, proc.of_filesystem) == ("/proc", "/", "proc", "rw,hidepid=2")
+    assert (fuse.number, fuse.root, fuse.place, fuse.kind) == ("25", "/a", "/mnt/a b\\c", "fuse.sshfs")
+    assert fuse.options == {"rw", "nodev"}

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the kernel, libvirt, an editor or a disk gives in a form that nobody expects: one clear error, or nothing."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, save_blockers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, parsing
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import decode as host_decode
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft import dump
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import changes
+
+UNKNOWN = r"^the kernel's answer about .* has a form that this version of the collection does not know \("
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("7", 7), ("007", 7), ("", None), ("²", None), ("١", None), ("-1", None), ("9" * 5000, None)]
+)
+def test_a_number_that_a_host_writes(text: str, number: int | None) -> None:
+    assert _text.number(text) == number
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000])
+def test_a_text_of_libvirts_in_place_of_a_number_is_returned_as_it_is(text: str) -> None:
+    assert fields.BY_NAME["driver.queues"].value(text) == text
+    assert fields.BY_NAME["driver.queues"].value("1500") == 1500
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: decode.links([b"\0" * 15]),
+        lambda: decode.addresses([b"\2"]),
+        lambda: decode.routes([b"\2\x18\0\0\xfe\3\0\1\0\0\0\0\5\0\1\0\1\0\0\0\x08\0\4\0\2\0\0\0"]),
+        lambda: (
+            host_decode.neighbour_entries([b"\2\0"[:0] + b"\x0a\0\1\0" * 5 + b"\7"])
+            or decode.foreign_links([b""], "n", {}, 0)
+        ),
+        lambda: dump.outline(dump.Rule(b"\x08\0\1\0abcd", b"")),
+    ],
+)
+def test_a_message_of_another_form_is_a_clear_error(read: t.Callable[[], object]) -> None:
+    with pytest.raises(MacvtapError, match=UNKNOWN):
+        read()
+
+
+@pytest.mark.parametrize("message", [b"\0\0\2\0abc", b"\3\0\4\0", b"\xff\xff\1\0"])
+def test_reading_a_rule_ends_whatever_lengths_it_has(message: bytes) -> None:
+    name, rule = vars(dump)["_rule"](message)
+    assert (name in ("", "abc"), isinstance(rule, dump.Rule)) == (True, True)
+
+
+@pytest.mark.parametrize("document", ["", "<domain>", "<domain/><domain/>", "<domain>\x1b</domain>"])
+def test_a_running_guests_xml_that_is_cut_off(document: str) -> None:
+    for read in (save_blockers.of, save_blockers.disks, save_blockers.has_huge_pages, save_blockers.has_agent):
+        with pytest.raises(MacvtapError, match="the XML of the domain is not well formed: "):
+            read(document)
+
+
+def test_an_interfaces_file_with_nul_bytes_after_a_crash(tmp_path: pathlib.Path) -> None:
+    for path in ("sbin/ifup", "etc/network/interfaces", "etc/network/interfaces.d/a"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "sbin/ifup").touch()
+    (tmp_path / "etc/network/interfaces.d/a").write_text("auto eth1\n")
+    text = "source interfaces.d/*\0\0\nsource-directory \0\nsource interfaces.d/*\n" + "\0" * 64
+    (tmp_path / "etc/network/interfaces").write_text(text)
+    names, _sourced = vars(host)["_interfaces"](str(tmp_path), systemd=False)
+    assert names == {"eth1"}
+
+
+NIC = {"since": "2026-11-28T08:00:00Z", "element": "<interface/>", "returns": True}
+STATE = {"uri": "qemu:///system", "instance": "7", "nics": {"52:54:00:00:00:0a": NIC}}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_whole"),
+    [
+        (STATE, True),
+        ({**STATE, "nics": {}, "pause": {}}, True),
+        ({**STATE, "nics": {"52:54:00:00:00:0a": None}}, False),
+        ({**STATE, "nics": {"52:54:00:00:00:0a": {}}}, True),
+        ({**STATE, "nics": []}, False),
+        ({**STATE, "pause": "yes"}, False),
+        ([], False),
+    ],
+)
+def test_a_damaged_file_of_requests_is_not_the_keepers(tmp_path: pathlib.Path, state: object, is_whole: bool) -> None:
+    (tmp_path / "u.json").write_text(json.dumps(state))
+    assert records.load(str(tmp_path), "u") == (state if is_whole else None)
+
+
+def test_rules_and_comments_of_others() -> None:
+    assert guard_commands.of_link({"comment": f"52:54:00:00:00:0a {'9' * 5000} eth0"}) is not None
+    assert parsing.parse("52:54:00:00:00:0a", t.cast("t.Any", [None])) is None
+    assert parsing.parse("52:54:00:00:00:0a", [{"comment": [], "expr": 7}]) is None
+    assert guard_commands.of_link({"comment": "52:54:00:00:00:0a ² eth0"}) == guard_commands.OfLink(
+        "52:54:00:00:00:0a", "eth0"
+    )
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [{}],
+        [None],
+        7,
+        [{"name": "hv1", "uplinks": [], "nics": [{}], "inspected": True}],
+        [{"name": 7, "uplinks": [], "nics": []}],
+    ],
+)
+def test_an_earlier_report_that_is_damaged(hosts: object) -> None:
+    with pytest.raises(MacvtapError, match="the earlier report is damaged"):
+        changes.changes({"version": changes.VERSION, "hosts": hosts}, {"hosts": []})
