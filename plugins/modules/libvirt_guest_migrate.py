@@ -166,6 +166,7 @@ notes:
 requirements:
   - libvirt (its Python bindings), on the host that has the guest
 seealso:
+  - module: linuxvirt.macvtap.libvirt_guest_announce
   - module: linuxvirt.macvtap.libvirt_guest_rules
   - module: linuxvirt.macvtap.libvirt_direct_iface
   - module: linuxvirt.macvtap.libvirt_direct_network

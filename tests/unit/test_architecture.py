@@ -31,7 +31,7 @@ PLANNERS = (
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
     "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
     "_addresses.guests _addresses.options _addresses.ways",
-    "_migration.nics _migration.inventory _migration.along _migration.look",
+    "_migration.nics _migration.inventory _migration.along _migration.look _migration.heard",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
@@ -41,6 +41,7 @@ GLUE = (
     "_networks.run",
     "_migration.run",
     "_migration.rule_run",
+    "_migration.announce_run",
     "_guard.reading",
     "_addresses.run",
     "_guard.around",

@@ -9,6 +9,7 @@ import struct
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import arp_frames
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import bpf
 
 _ETH_P_IPV6 = 0x86DD
 # Version and traffic class, length of the payload, next header, hop limit, source and destination.
@@ -30,10 +31,6 @@ _SOLICITED_OVERRIDE = 0x60000000
 _NONE = bytes(16)
 _ALL_NODES, _ALL_ROUTERS = (ipaddress.IPv6Address(text).packed for text in ("ff02::1", "ff02::2"))
 
-# include/uapi/linux/bpf_common.h
-_LD_HALF, _LD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
-_INSTRUCTION = struct.Struct("=HBBI")
-
 
 class Statement(t.NamedTuple):
     """What a frame says: ``mac`` has ``address``, or is about to take it (``tentative``).
@@ -49,16 +46,13 @@ class Statement(t.NamedTuple):
 
 def socket_filter() -> bytes:
     """Return a classic BPF program that accepts ARP and ICMPv6."""
-    program = (
-        (_LD_HALF, 0, 0, 12),
-        (_JUMP_EQUAL, 3, 0, arp_frames.ETH_P_ARP),
-        (_JUMP_EQUAL, 0, 3, _ETH_P_IPV6),
-        (_LD_BYTE, 0, 0, 20),
-        (_JUMP_EQUAL, 0, 1, _ICMPV6),
-        (_RETURN, 0, 0, 0xFFFF),
-        (_RETURN, 0, 0, 0),
+    return bpf.program(
+        (bpf.LD_HALF, 0, 0, 12),
+        (bpf.JUMP_EQUAL, 3, 0, arp_frames.ETH_P_ARP),
+        (bpf.JUMP_EQUAL, 0, 3, _ETH_P_IPV6),
+        (bpf.LD_BYTE, 0, 0, 20),
+        (bpf.JUMP_EQUAL, 0, 1, _ICMPV6),
     )
-    return b"".join(_INSTRUCTION.pack(*one) for one in program)
 
 
 def read(frame: bytes) -> Statement | None:

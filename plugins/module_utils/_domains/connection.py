@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import 
 
 # A running domain's root element.
 _ID = re.compile(r"""<domain\b[^>]*?\sid=['"]([0-9]+)['"]""")
-# VIR_DOMAIN_JOB_OPERATION_… of libvirt-domain.h; a backup (9) lets a running guest be changed.
+# VIR_DOMAIN_JOB_OPERATION_… of libvirt-domain.h.
 _JOBS = {
     1: "start",
     2: "save",
@@ -25,7 +25,7 @@ _JOBS = {
     6: "snapshot",
     7: "snapshot",
     8: "dump",
-    9: "backup",
+    9: jobs.BACKUP,
     10: "snapshot",
 }
 # virDomainState and virDomainPausedReason.

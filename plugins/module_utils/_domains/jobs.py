@@ -10,6 +10,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 SHUTTING_DOWN, CRASHED = "shutting down", "crashed"
 # The values of Domain.job that matter. During _EXCLUSIVE jobs libvirt changes no running guest.
 MIGRATION, INCOMING = "migration", "incoming migration"
+# It lets a running guest be changed.
+BACKUP = "backup"
 _EXCLUSIVE = ("save", "restore", "snapshot", "dump")
 
 

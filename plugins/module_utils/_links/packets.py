@@ -7,8 +7,9 @@ from __future__ import annotations
 import socket
 import struct
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import bpf
+
 _SO_ATTACH_FILTER = 26
-_INSTRUCTION_BYTES = 8
 # All protocols: such a socket receives frames before the macvlan driver consumes them (all of them in mode passthru).
 # One for a single ethertype would come after it.
 ETH_P_ALL = 3
@@ -25,5 +26,5 @@ def attach_filter(sock: socket.socket, program: bytes) -> None:
     import ctypes
 
     buffer = ctypes.create_string_buffer(program, len(program))
-    length = len(program) // _INSTRUCTION_BYTES
+    length = len(program) // bpf.SIZE
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", length, ctypes.addressof(buffer)))

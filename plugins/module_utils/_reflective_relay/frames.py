@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import struct
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import bpf
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import ETHERTYPE
 
 COOKIE_BYTES = 16
@@ -13,10 +14,6 @@ _MAGIC = b"macvtap?"
 _HEAD = struct.Struct("!6s6sH")
 _BODY = struct.Struct(f"!{COOKIE_BYTES}s8sI")
 _MINIMUM = 60  # of an Ethernet frame without its checksum
-
-# include/uapi/linux/bpf_common.h
-_LD_HALF, _LD_WORD, _JUMP_EQUAL, _RETURN = 0x28, 0x20, 0x15, 0x06
-_INSTRUCTION = struct.Struct("=HBBI")
 
 
 def write(source: str, destination: str, cookie: bytes, number: int) -> bytes:
@@ -37,12 +34,9 @@ def read(frame: bytes, cookie: bytes) -> int | None:
 def socket_filter(cookie: bytes) -> bytes:
     """Return a classic BPF program that accepts frames with this ``cookie`` and next to no others."""
     word = struct.unpack("!I", cookie[:4])[0]
-    program = (
-        (_LD_HALF, 0, 0, 12),
-        (_JUMP_EQUAL, 0, 3, ETHERTYPE),
-        (_LD_WORD, 0, 0, _HEAD.size),
-        (_JUMP_EQUAL, 0, 1, word),
-        (_RETURN, 0, 0, 0xFFFF),
-        (_RETURN, 0, 0, 0),
+    return bpf.program(
+        (bpf.LD_HALF, 0, 0, 12),
+        (bpf.JUMP_EQUAL, 0, 3, ETHERTYPE),
+        (bpf.LD_WORD, 0, 0, _HEAD.size),
+        (bpf.JUMP_EQUAL, 0, 1, word),
     )
-    return b"".join(_INSTRUCTION.pack(*one) for one in program)
