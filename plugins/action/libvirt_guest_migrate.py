@@ -56,6 +56,7 @@ class ActionModule(ActionBase):
             "destination_uri": inventory.uri(name, known),
             "interfaces": inventory.interfaces(domain, inventory.declared(there.stages())),
             "uplinks": inventory.uplinks(here, known),
+            **inventory.segments_of(here, known),
         }
 
     def _known(self, hostvars: t.Any, name: str) -> Result:

@@ -36,6 +36,22 @@ options:
     description: For each host by its name, the variable C(macvtap_domains_interfaces).
     type: dict
     default: {}
+  uplinks:
+    description: For each host by its name, the variable C(macvtap_uplink), as far as it is set.
+    type: dict
+    default: {}
+  segments:
+    description:
+      - For each host by its name, the variable C(macvtap_segment), as far as it is set. A guest does not go to a host
+        on which one of its NICs would be in another segment, or in another mode that is not declared there.
+    type: dict
+    default: {}
+  begun:
+    description:
+      - The homes of guests that were moved before, by the guests' names. What is left of these on O(sources) is among
+        RV(_value.moves), to the host that has the guest.
+    type: dict
+    default: {}
   homes:
     description: The hosts that guests go back to, by the guests' names. A guest that runs nowhere is left alone.
     type: dict
@@ -61,11 +77,13 @@ _value:
   type: dict
   contains:
     moves:
-      description: The guests that go, each with C(domain), C(source) and C(destination), the largest one first.
+      description:
+        - The guests that go, each with C(domain), C(source) and C(destination), the largest one first. At last come
+          those of O(begun) that have gone.
       type: list
       elements: dict
     lines:
-      description: The moves as the lines of a table.
+      description: The moves as the lines of a table, without those that were made before.
       type: list
       elements: str
     stuck:
@@ -92,10 +110,14 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
     declared: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]] | None = None,
     apart: t.Sequence[t.Sequence[str]] = (),
     homes: t.Mapping[str, str] | None = None,
+    uplinks: t.Mapping[str, str] | None = None,
+    segments: t.Mapping[str, t.Any] | None = None,
+    begun: t.Mapping[str, str] | None = None,
 ) -> dict[str, t.Any]:
     """Return the moves, and the guests that are stuck."""
     if (sources is None) == (homes is None):
         raise AnsibleFilterError("fleet_moves: set either sources or homes")
+    settled: list[moves.Move] = []
     try:
         if homes is not None:
             found, stuck = moves.home(looks, _dict(homes, "macvtap_migration_file"))
@@ -107,19 +129,30 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
                 tuple(sources or ()),
                 tuple(looks if targets is None else _list(targets, "macvtap_migration_to")),
                 _dict(given or {}, "macvtap_migration_targets"),
-                {host: _domains(entries) for host, entries in (declared or {}).items()},
+                {host: _entries(listed) for host, listed in (declared or {}).items()},
                 groups,
+                {host: str(link) for host, link in _set(uplinks, "macvtap_uplink").items()},
+                _set(segments, "macvtap_segment"),
+                _dict(begun or {}, "macvtap_migration_file"),
             )
-            found, stuck = moves.plan(looks, options)
+            found, stuck, settled = moves.plan(looks, options)
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
     lines = aligned([(one.domain, one.source, "→", one.destination) for one in found])
-    return {"moves": [one._asdict() for one in found], "stuck": [one._asdict() for one in stuck], "lines": lines}
+    return {
+        "moves": [one._asdict() for one in (*found, *settled)],
+        "stuck": [one._asdict() for one in stuck],
+        "lines": lines,
+    }
 
 
-def _domains(entries: t.Any) -> set[str]:
-    listed = entries if isinstance(entries, list) else []
-    return {str(one.get("domain")) for one in listed if isinstance(one, t.Mapping)}
+def _entries(listed: t.Any) -> list[t.Mapping[str, t.Any]]:
+    return [dict(one) for one in listed if isinstance(one, t.Mapping)] if isinstance(listed, list) else []
+
+
+def _set(values: t.Any, path: str) -> dict[str, t.Any]:
+    """Return what is set, by host."""
+    return {host: value for host, value in _dict(values or {}, path).items() if value not in (None, "")}
 
 
 def _list(value: t.Any, path: str) -> list[t.Any]:

@@ -175,8 +175,8 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory as guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, reports, ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import segments
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
 
 display = Display()

@@ -33,6 +33,7 @@ options:
         C(qemu+ssh://HOST/system), with C(ansible_host) or the inventory's name as HOST.
       - O(interfaces) are those of the domain in C(macvtap_domains_interfaces), with the defaults of the role
         C(macvtap_domains). O(uplinks) has C(macvtap_uplink) of this host and of the destination, if both are set.
+        O(segment) and O(destination_segment) are C(macvtap_segment) of the two hosts, if one of them has it.
       - Either this or O(destination_uri) is required.
     type: str
   destination_uri:
@@ -45,6 +46,8 @@ options:
       - What NICs are connected to on the destination. A NIC that is not listed stays on the uplink or network of the
         same name, or see O(uplinks).
       - A NIC of another type, such as on a bridge, becomes a macvtap link. Its guest does not notice.
+      - If a NIC would be in another mode on the destination than here, such as by a network that has another one there,
+        the task is refused unless O(interfaces[].mode) or O(interfaces[].network) is set for it.
     type: list
     elements: dict
     default: []
@@ -81,6 +84,17 @@ options:
         there is missing, down, without a carrier, unfit for macvtap links, or has a smaller MTU than the guest's link.
         Without it, only libvirt of the destination is asked, which does not know that.
     type: dict
+  segment:
+    description:
+      - What C(macvtap_segment) is for this host, if O(destination) is not set. With that, it comes from the inventory.
+        It is the name of a layer-2 segment, or a dictionary of such names by link, bridge or libvirt network, in which
+        C(default) is for all others.
+      - If this or O(destination_segment) is set, a guest with a NIC that would be in another segment on the destination
+        is refused. A host without one is in the segment C(all).
+    type: raw
+  destination_segment:
+    description: The same of the destination.
+    type: raw
   prepared:
     description:
       - Whether the destination has what this host keeps for the guest's NICs already, as RV(rules) has it. If there is

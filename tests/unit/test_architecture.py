@@ -32,6 +32,7 @@ PLANNERS = (
     "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
     "_addresses.guests _addresses.options _addresses.ways",
     "_migration.nics _migration.inventory _migration.along _migration.look _migration.heard",
+    "_migration.parity _domains.segments",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
@@ -54,7 +55,8 @@ GLUE = (
 LAYERS = (
     ("_host_plan",),
     ("_report", "_runs"),
-    ("_fleet", "_addresses", "_migration"),
+    ("_fleet", "_addresses"),
+    ("_migration",),
     ("_domains", "_dhcp"),
     ("_networks",),
     ("_persistence", "_keeper", "_guard"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import COMMON
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     Conflict,
@@ -97,7 +98,7 @@ def _same_host_conflicts(host: Host) -> t.Iterator[Conflict]:
 
 
 def _location(segment: str) -> str:
-    return "on one network" if segment == segments.COMMON else f"in the segment {segment}"
+    return "on one network" if segment == COMMON else f"in the segment {segment}"
 
 
 def _claims(host: Host) -> t.Iterator[Claim]:

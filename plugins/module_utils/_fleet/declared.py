@@ -8,10 +8,10 @@ import functools
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import allowed, options, segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import allowed, options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     DEFECT,
     DeclaredGuard,

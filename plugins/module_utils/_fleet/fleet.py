@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import by_links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     disconnect,
@@ -17,7 +18,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     networks,
     nics,
     report,
-    segments,
     unchecked,
     vlans,
 )
@@ -173,7 +173,7 @@ def _with_vlans(host: Host, variables: Variables) -> Host:
         links=links,
         networks=networks.made(host.declared_networks, host.networks, links),
         pools=networks.exclusive(host),
-        segments=segments.by_links(host.segments, links),
+        segments=by_links(host.segments, links),
         declared_links=tuple(_with_final_mode(link, links, always=follow) for link in host.declared_links),
         problems=(*host.problems, *problems),
         lost_by_vlans=tuple(disconnect.by_vlans(host.vlans, host.links, host.reach)),

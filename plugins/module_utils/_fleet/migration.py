@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import VARIABLE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict, Host, Nic, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
@@ -32,13 +33,33 @@ def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
             domains.setdefault(nic.identity, {}).setdefault(host.name, (host, []))[1].append(nic)
     for of_hosts in domains.values():
         if len(of_hosts) > 1:
+            complete = [host for host, nics in of_hosts.values() if _is_complete(host, nics)]
             for sides in _matched(of_hosts.values()):
-                yield from _conflicts(sides, [host for host, nics in of_hosts.values() if _is_complete(host, nics)])
+                # In another segment, nothing else matters.
+                yield from list(_in_segments(sides)) or _conflicts(sides, complete)
 
 
 def _is_complete(host: Host, nics: t.Iterable[Nic]) -> bool:
     """Whether the domain is declared on ``host``, and all its NICs there are known."""
     return host.version is not None and any(nic.desired is not None for nic in nics)
+
+
+def _in_segments(sides: _Sides) -> t.Iterator[Conflict]:
+    """Find a NIC that would be in another segment on another host. Those of networks are found with the networks."""
+    found: dict[str, list[str]] = {}
+    for host, nic in sides:
+        if nic.network is None:
+            found.setdefault(segments.of_nic(host, nic), []).append(host.name)
+    if len(found) < 2:
+        return
+    parts = [f"in the segment {segment} on {join_names(names)}" for segment, names in found.items()]
+    yield Conflict(
+        "migration",
+        f"{sides[0][1].domain} could not migrate: {_label([nic for _host, nic in sides])} is {'; '.join(parts)}",
+        f"Declare it on links of one segment. If they are one network, give them one name in {VARIABLE}",
+        tuple(nic.place(host.name) for host, nic in sides),
+        sides[0][0].segment,
+    )
 
 
 def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict]:

@@ -7,7 +7,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import Segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import inventory, nics, parity
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired, NicThere
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
 
 Look = t.Mapping[str, t.Any]
@@ -18,15 +23,20 @@ class Options:
     """How guests are spread.
 
     ``sources`` are the hosts to be emptied and ``targets`` those that take guests, in the order in which they are
-    preferred. ``given`` has the hosts of single guests. ``declared`` has the guests that the inventory declares, by
-    host. The guests of each list in ``apart`` do not run on one host.
+    preferred. ``given`` has the hosts of single guests. ``declared`` has the NICs that the inventory declares, by
+    host. The guests of each list in ``apart`` do not run on one host. ``uplinks`` and ``segments`` have the variables
+    macvtap_uplink and macvtap_segment, by host, of those that have one. ``begun`` has the homes of guests that were
+    moved before.
     """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     given: t.Mapping[str, str] = field(default_factory=dict)
-    declared: t.Mapping[str, t.Collection[t.Any]] = field(default_factory=dict)
+    declared: t.Mapping[str, t.Sequence[Look]] = field(default_factory=dict)
     apart: tuple[frozenset[str], ...] = ()
+    uplinks: t.Mapping[str, str] = field(default_factory=dict)
+    segments: t.Mapping[str, t.Any] = field(default_factory=dict)
+    begun: t.Mapping[str, str] = field(default_factory=dict)
 
 
 class Move(t.NamedTuple):
@@ -45,6 +55,14 @@ class Stuck(t.NamedTuple):
     reason: str
 
 
+class Moves(t.NamedTuple):
+    """What is to move, what cannot, and what has moved before: of that, something may be left on its source."""
+
+    moves: list[Move]
+    stuck: list[Stuck]
+    settled: list[Move]
+
+
 @dataclass
 class _Room:
     """What a host still has to give: MiB of memory, None if unknown, and which guests run there."""
@@ -54,7 +72,7 @@ class _Room:
     domains: set[str]
 
 
-def plan(looks: t.Mapping[str, Look], options: Options) -> tuple[list[Move], list[Stuck]]:
+def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
     """Return where each running guest of the sources goes, the largest ones first, and which cannot go.
 
     :raises MacvtapError: a source is not known, or an option names a host or a guest that there is not.
@@ -62,21 +80,27 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> tuple[list[Move], lis
     _validate(looks, options)
     rooms = {name: _room(looks[name]) for name in options.targets if _domains(looks.get(name)) is not None}
     moves, stuck = [], []
+    grounds = {name: _ground(name, looks[name], options) for name in {*rooms, *options.sources}}
     guests = [
-        (domain.get("memory") or 0, source, domain["name"])
+        (domain.get("memory") or 0, source, domain)
         for source in options.sources
         for domain in _domains(looks[source]) or ()
         if domain["running"]
     ]
     # What a broken-off move has left behind: the module ends it.
-    left = [Move(name, source, host) for source in options.sources for name, host in _left(source, looks)]
+    left = [Move(name, source, host) for source in options.sources for name, host in _left(source, looks, options)]
     moves += left
     done = {(one.domain, one.source) for one in left}
-    for memory, source, name in sorted(guests, key=lambda guest: (-guest[0], guest[1:])):
+    for memory, source, domain in sorted(guests, key=lambda guest: (-guest[0], guest[1], guest[2]["name"])):
+        name = domain["name"]
         if (name, source) in done:
             continue
         candidates = _candidates(name, source, options)
-        against = {host: _against(name, memory, rooms.get(host), options) for host in candidates}
+        against = {
+            host: _against(name, memory, rooms.get(host), options)
+            or _parted(domain, grounds[source], grounds[host], options)
+            for host in candidates
+        }
         fitting = [host for host in candidates if not against[host]]
         if not fitting:
             reasons = "; ".join(f"{host}: {reason}" for host, reason in against.items())
@@ -87,7 +111,7 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> tuple[list[Move], lis
         room = rooms[chosen]
         room.running.add(name)
         room.free = None if room.free is None else room.free - memory
-    return moves, stuck
+    return Moves(moves, stuck, _settled(looks, options))
 
 
 def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str]) -> tuple[list[Move], list[Stuck]]:
@@ -127,17 +151,65 @@ def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
             raise MacvtapError(f"no host has a domain {guest!r}{hint}", path=f"macvtap_migration_targets.{guest}")
 
 
-def _left(source: str, looks: t.Mapping[str, Look]) -> t.Iterator[tuple[str, str]]:
+def _left(source: str, looks: t.Mapping[str, Look], options: Options) -> t.Iterator[tuple[str, str]]:
     """Yield the domains of a host that run there and on another one, or stand still there after that; and on which.
 
-    What is only stored on several hosts may be meant to be.
+    What is only stored on several hosts may be meant to be, unless the guest was moved away from here.
     """
-    for domain in (one for one in _domains(looks[source]) or () if one["running"]):
+    of = [one for one in _domains(looks[source]) or () if one["running"] or options.begun.get(one["name"]) == source]
+    for domain in of:
         for host, look in looks.items():
             for other in _domains(look) or ():
                 same = domain.get("uuid") is not None and domain["uuid"] == other.get("uuid")
                 if host != source and same and other["running"]:
                     yield domain["name"], host
+
+
+def _settled(looks: t.Mapping[str, Look], options: Options) -> list[Move]:
+    """Return the guests that were moved away from the sources, and are on one of the targets."""
+    return [
+        Move(name, source, host)
+        for name, source in sorted(options.begun.items())
+        if source in options.sources and name not in _names(looks[source])
+        for host in options.targets
+        if name in _running(looks[host])
+    ]
+
+
+def _ground(name: str, look: Look, options: Options) -> parity.Ground:
+    links = look.get("links") or ()
+    read = None
+    if options.segments:
+        try:
+            read = Segments(*segments.read(options.segments.get(name)))
+        except MacvtapError as exc:
+            raise MacvtapError(exc.message, path=f"host {name}: {segments.VARIABLE}") from exc
+    reflects = {link["name"]: link.get("reflective_relay") for link in links}
+    return parity.ground(
+        name, read, report.read_links(links), report.read_networks(look.get("networks") or ()), reflects
+    )
+
+
+def _parted(domain: Look, here: parity.Ground, there: parity.Ground, options: Options) -> str:
+    """Return why a guest would not reach on a host what it reaches now, "" if it would."""
+    live = report.read_domains([domain])[domain["name"]].live
+    desired = Desired(domain["name"], _declared(domain["name"], there.name, options), _uplinks(here, there, options))
+    edited = {id(before): after for before, after in nics.edits(live, desired)}
+    found = parity.against(desired, [(one, edited.get(id(one), one)) for one in live], here, there)
+    return "; ".join([*found.segments, *found.modes])
+
+
+def _uplinks(here: parity.Ground, there: parity.Ground, options: Options) -> dict[str, str]:
+    own, other = options.uplinks.get(here.name), options.uplinks.get(there.name)
+    return {own: other} if own and other else {}
+
+
+def _declared(domain: str, host: str, options: Options) -> tuple[NicThere, ...]:
+    uplink = {"source": options.uplinks[host]} if options.uplinks.get(host) else {}
+    entries = inventory.declared_of(options.declared.get(host, ()), uplink)
+    given = [(str(one["mac"]).lower(), one) for one in inventory.interfaces(domain, entries)]
+    values = [(mac, {name: str(text) for name, text in one.items() if name != "mac"}) for mac, one in given]
+    return tuple(NicThere("", mac, nics.spelt(one)) for mac, one in values)
 
 
 def _candidates(name: str, source: str, options: Options) -> list[str]:
@@ -148,7 +220,7 @@ def _candidates(name: str, source: str, options: Options) -> list[str]:
 
 def _prefers(name: str, host: str, options: Options) -> bool:
     """Whether a guest goes there rather than to another host: the inventory declares it there."""
-    return name in options.declared.get(host, ())
+    return any(str(one.get("domain")) == name for one in options.declared.get(host, ()))
 
 
 def _against(name: str, memory: int, room: _Room | None, options: Options) -> str:

@@ -126,6 +126,7 @@ class Migration:
             memory=facts.memory if here.running else None,
             used=facts.used,
             mtus=self._mtus(here),
+            links=self._links or {},
         )
 
     def _mtus(self, here: Domain) -> dict[str, int]:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 _URI, _UPLINK, _HOST = "macvtap_migration_uri", "macvtap_uplink", "ansible_host"
+_SEGMENT = segments.VARIABLE
 _CONNECTION = ("source", "mode", "network", "portgroup")
 _MODULE = "libvirt_direct_iface"
 
@@ -44,7 +46,7 @@ def check(name: str, own: str, hosts: t.Sequence[str]) -> None:
 
 def known(variables: t.Mapping[str, t.Any]) -> list[str]:
     """Return the variables of a host that matter here."""
-    return [name for name in (_URI, _UPLINK, _HOST) if name in variables]
+    return [name for name in (_URI, _UPLINK, _HOST, _SEGMENT) if name in variables]
 
 
 def uri(name: str, variables: t.Mapping[str, t.Any]) -> str:
@@ -68,13 +70,17 @@ def declared(stages: t.Iterable[_Stage]) -> list[dict[str, t.Any]]:
             continue
         if stage.error is not None:
             raise MacvtapError(f"its variables cannot be read: {stage.error}", path="destination")
-        options = stage.options
-        found += [
-            _with_defaults(entry, options)
-            for entry in options.get("interfaces") or ()
-            if isinstance(entry, dict) and (entry.get("state") or options.get("state")) != "absent"
-        ]
+        found += declared_of(stage.options.get("interfaces") or (), stage.options)
     return found
+
+
+def declared_of(entries: t.Iterable[t.Any], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Return the NICs of a list of the role macvtap_domains, each with what ``options`` say of all."""
+    return [
+        _with_defaults(entry, options)
+        for entry in entries
+        if isinstance(entry, dict) and (entry.get("state") or options.get("state")) != "absent"
+    ]
 
 
 def _with_defaults(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -98,3 +104,13 @@ def uplinks(here: t.Mapping[str, t.Any], there: t.Mapping[str, t.Any]) -> dict[s
     """Return the option ``uplinks``, by the variables of the two hosts."""
     own, other = here.get(_UPLINK), there.get(_UPLINK)
     return {str(own): str(other)} if own and other else {}
+
+
+def segments_of(here: t.Mapping[str, t.Any], there: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options ``segment`` and ``destination_segment``, {} if neither host declares any."""
+    if _SEGMENT not in here and _SEGMENT not in there:
+        return {}
+    return {
+        "segment": here.get(_SEGMENT, segments.COMMON),
+        "destination_segment": there.get(_SEGMENT, segments.COMMON),
+    }

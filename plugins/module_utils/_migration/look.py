@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 _PATH = "destination_host"
@@ -26,6 +27,25 @@ class Coming:
     ifaces: t.Sequence[Iface]
     paths: t.Mapping[str, str]
     mtus: t.Mapping[str, int]
+
+
+def links(look: Look | None) -> Links:
+    """Return the destination's links, as far as they are to be found by their names and addresses."""
+    return {
+        one["name"]: Link(
+            one["name"],
+            kind=one.get("kind") or "",
+            altnames=frozenset(one.get("altnames") or ()),
+            mac=one.get("mac"),
+            pci=one.get("pci"),
+        )
+        for one in (look or {}).get("links") or ()
+    }
+
+
+def reflects(look: Look | None) -> dict[str, bool | None]:
+    """Return by uplink whether its switch sends frames back, as far as a host was asked that."""
+    return {one["name"]: one.get("reflective_relay") for one in (look or {}).get("links") or ()}
 
 
 def check(look: Look | None, coming: Coming) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import Segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
 # How the guest's memory reaches the destination. Only TCP is not encrypted.
@@ -70,6 +72,8 @@ class Desired:
     on_timeout: str = ABORT
     prepared: bool = False
     destination_host: t.Mapping[str, t.Any] | None = field(default=None, repr=False)
+    # The variable macvtap_segment of this host and of the destination, as read; None if neither has it.
+    segments: tuple[Segments, Segments] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ class Both:
     memory: int | None = None
     used: int | None = None
     mtus: t.Mapping[str, int] = field(default_factory=dict)
+    # The links of this host, {} where they are not known.
+    links: Links = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

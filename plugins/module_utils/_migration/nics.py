@@ -19,7 +19,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
 _OF_UPLINK, _OF_NETWORK = ("source", "mode"), ("network", "portgroup")
 # What an interface shows of what it is connected to.
 PLACE = ("type", *_OF_UPLINK, *_OF_NETWORK)
+_AUTO = "auto"
 Edits = t.Tuple[t.Tuple[Iface, Iface], ...]
+
+
+def spelt(given: t.Mapping[str, str]) -> dict[str, str]:
+    """Return what a NIC is declared to be connected to as libvirt spells it."""
+    mode = {"passthru": "passthrough"}.get(given.get("mode", ""), given.get("mode", _AUTO))
+    # Only the destination could probe its switch.
+    return {
+        **{name: text for name, text in given.items() if name != "mode"},
+        **({} if mode == _AUTO else {"mode": mode}),
+    }
 
 
 def edits(ifaces: t.Iterable[Iface], desired: Desired, modes: t.Mapping[str, str] | None = None) -> Edits:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import nics, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import nics, parity, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ENDED,
     UNDEFINED,
@@ -93,6 +93,7 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
     stored = nics.edits(both.stored, desired)
     planned = {id(before): after for before, after in (*live, *stored)}
     validate.interfaces(here, both, desired, [planned.get(id(iface), iface) for iface in (*both.live, *both.stored)])
+    doubts = parity.check(desired, both, [(one, planned.get(id(one), one)) for one in both.live or both.stored])
     validate.fits(both)
     source, destination = both.source, both.destination
     before = Guest(here.name, here.uuid, source.name, here.instance, running=here.running)
@@ -117,7 +118,7 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
         _view(destination.name, [new for _old, new in shown]),
         path="domain",
     )
-    return Plan((step,), tuple(validate.warnings(source, destination)))
+    return Plan((step,), (*validate.warnings(source, destination), *doubts))
 
 
 def _rest(desired: Desired, both: Both, there: Domain) -> Plan[Guest]:

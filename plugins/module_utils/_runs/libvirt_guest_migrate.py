@@ -8,9 +8,10 @@ import hashlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _mac, _values
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import Segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import adapter, run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import adapter, nics, run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ABORT,
     ON_TIMEOUT,
@@ -34,7 +35,8 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     interfaces = tuple(_nic(f"interfaces[{n}]", given) for n, given in enumerate(params["interfaces"]))
     names = [name for name in Desired.__dataclass_fields__ if name in params]
     given = {name: params[name] for name in names}
-    desired = Desired(**{**given, "uplinks": _uplinks(params["uplinks"])}, nics=interfaces)
+    uplinks = _uplinks(params["uplinks"])
+    desired = Desired(**{**given, "uplinks": uplinks}, nics=interfaces, segments=_segments(params))
     # One guest at a time, and any number of guests.
     lock = "migrate-" + hashlib.sha256(desired.domain.encode()).hexdigest()[:16]
     held = _glue.locked(module, lock, per_user=True, doing=f"migrating {desired.domain}")
@@ -50,6 +52,19 @@ def _uplinks(given: t.Mapping[t.Any, t.Any]) -> dict[str, str]:
     return found
 
 
+def _segments(params: t.Mapping[str, t.Any]) -> tuple[Segments, Segments] | None:
+    if params["segment"] is None and params["destination_segment"] is None:
+        return None
+    found = []
+    for option in ("segment", "destination_segment"):
+        try:
+            found.append(Segments(*segments.read(params[option])))
+        except MacvtapError as exc:
+            exc.path = option
+            raise
+    return found[0], found[1]
+
+
 def _nic(path: str, given: t.Mapping[str, t.Any]) -> NicThere:
     mac = _mac.parse(given["mac"], path=join_path(path, "mac"))
     values = {name: given[name] for name in _CONNECTION if given[name] is not None}
@@ -59,11 +74,7 @@ def _nic(path: str, given: t.Mapping[str, t.Any]) -> NicThere:
         )
     if "portgroup" in values and "network" not in values:
         raise MacvtapError("a portgroup belongs to a network. Set network as well", path=join_path(path, "portgroup"))
-    values["mode"] = {"passthru": "passthrough"}.get(values.get("mode", ""), values.get("mode", "auto"))
-    if values["mode"] == "auto":
-        # Only the destination could probe its switch.
-        del values["mode"]
-    return NicThere(path, mac, values)
+    return NicThere(path, mac, nics.spelt(values))
 
 
 SPECIFICATION: _glue.Specification = {
@@ -85,6 +96,8 @@ SPECIFICATION: _glue.Specification = {
         },
         "uplinks": {"type": "dict", "default": {}},
         "destination_host": {"type": "dict"},
+        "segment": {"type": "raw"},
+        "destination_segment": {"type": "raw"},
         "prepared": {"type": "bool", "default": False},
         "live": {"type": "bool", "default": True},
         "persistent": {"type": "bool"},

@@ -172,3 +172,11 @@ def test_a_passthru_link_that_auto_leaves_as_it_is_has_its_parents_address() -> 
 def test_interfaces_of_other_types_are_not_checked() -> None:
     hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"br{n}")), number=n)) for n in (1, 2)]
     assert conflicts(*hosts) == []
+
+
+def test_a_nic_in_two_segments_is_one_conflict() -> None:
+    one = declared(nic("web1", mac=A, mode="bridge"), segment={"eth0": "lan"})
+    other = declared(nic("web1", mac=A, mode="vepa"), segment={"eth0": "dmz"})
+    conflict = only((one, H1), (other, H2))
+    assert conflict.message == (f"web1 could not migrate: {A} is in the segment lan on hv1; in the segment dmz on hv2")
+    assert conflict.remedy.endswith("give them one name in macvtap_segment")

@@ -143,8 +143,53 @@ def test_what_a_broken_off_move_has_left_goes_where_the_guest_is() -> None:
     for one in (stored, here, there):
         one["domains"][0]["uuid"] = "uuid-1"
     assert moves({"hv1": here, "hv2": look(), "hv3": there}, "hv1") == {"web1": "hv3"}
-    # That may be meant so.
-    assert moves({"hv1": stored, "hv2": look(), "hv3": there}, "hv1") == {}
+    # That may be meant so, unless it was moved away from there.
+    looks = {"hv1": stored, "hv2": look(), "hv3": there}
+    assert moves(looks, "hv1") == {}
+    assert moves(looks, "hv1", begun={"web1": "hv2"}) == {}
+    assert moves(looks, "hv1", begun={"web1": "hv1"}) == {"web1": "hv3"}
+
+
+def test_what_a_guest_that_has_moved_has_left_is_looked_for_and_not_shown_as_a_move() -> None:
+    looks = {"hv1": look(), "hv2": look(web1=1024), "hv3": look(web2=1024, web3=1)}
+    begun = {"web1": "hv1", "web2": "hv1", "web3": "hv2", "gone1": "hv1"}
+    found = fleet_moves(looks, ["hv1"], targets=["hv2"], begun=begun)
+    assert found["moves"] == [{"domain": "web1", "source": "hv1", "destination": "hv2"}]
+    assert found["lines"] == []
+
+
+def connected(source: str, mode: str = "bridge", mac: str = "52:54:00:00:01:01") -> Look:
+    one = look(web1=1024)
+    one["domains"][0]["interfaces"] = [{"mac": mac, "live": {"type": "direct", "source": source, "mode": mode}}]
+    return one
+
+
+def on(name: str, *, reflects: bool | None = None, network: str = "") -> Look:
+    networks = [{"name": "lan", "mode": network, "interfaces": [name], "portgroups": []}] if network else []
+    return {**look(), "links": [{"name": name, "reflective_relay": reflects}], "networks": networks}
+
+
+def test_a_guest_goes_to_no_host_on_which_it_would_be_in_another_segment() -> None:
+    looks = {"hv1": connected("eth0"), "hv2": on("lan0"), "hv3": on("enp7s0")}
+    uplinks = {"hv1": "eth0", "hv2": "lan0", "hv3": "enp7s0"}
+    segments: dict[str, t.Any] = {"hv1": "rack1", "hv2": {"enp7s0": "rack1"}, "hv3": "rack1"}
+    assert moves(looks, "hv1", uplinks=uplinks, segments=segments) == {"web1": "hv3"}
+    reason = stuck(looks, "hv1", uplinks=uplinks, segments=segments, targets=["hv2"])["web1"]
+    assert reason.startswith("hv2: 52:54:00:00:01:01 is in the segment rack1 on hv1 (eth0), and would be in all on hv2")
+    with pytest.raises(AnsibleFilterError, match="host hv3: macvtap_segment: must be a segment's name"):
+        fleet_moves(looks, ["hv1"], segments={"hv3": ["rack1"]})
+
+
+def test_a_guest_goes_to_no_host_on_which_it_would_be_in_another_mode_unless_it_is_declared_there() -> None:
+    looks = {"hv1": connected("eth0", "vepa"), "hv2": on("eth0", reflects=False), "hv3": on("eth0", reflects=True)}
+    looks["hv1"]["links"] = [{"name": "eth0", "reflective_relay": True}]
+    assert moves(looks, "hv1") == {"web1": "hv3"}
+    entry = {"domain": "web1", "mac": "52:54:00:00:01:01", "mode": "bridge"}
+    assert moves(looks, "hv1", declared={"hv2": [entry]}) == {"web1": "hv2"}
+    on_network = {**connected("eth0"), "networks": on("eth0", network="bridge")["networks"]}
+    on_network["domains"][0]["interfaces"][0]["live"]["network"] = "lan"
+    others = {"hv2": on("lan0", network="vepa"), "hv3": on("lan0", network="bridge")}
+    assert moves({"hv1": on_network, **others}, "hv1") == {"web1": "hv3"}
 
 
 @pytest.mark.parametrize(
