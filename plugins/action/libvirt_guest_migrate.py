@@ -38,6 +38,9 @@ class ActionModule(ActionBase):
                 result.update(failed=True, msg=str(exc))
                 return result
         result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
+        if result.get("left") and options.get("destination") is not None:
+            own = self._reader(variables["hostvars"], variables["inventory_hostname"])
+            result["left"] = inventory.undeclared(result["left"], own.stages())
         return result
 
     def _of_inventory(self, options: Result, variables: Result) -> Result:

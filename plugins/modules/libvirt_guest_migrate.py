@@ -102,6 +102,12 @@ options:
       - The role C(macvtap_migration) puts it there first, by M(linuxvirt.macvtap.libvirt_guest_rules).
     type: bool
     default: false
+  rules:
+    description:
+      - What the destination has been given for the guest's NICs, as RV(rules) had it. If this host keeps something else
+        for them right before the migration, such as a guard that was set meanwhile, the task is refused.
+    type: list
+    elements: dict
   live:
     description:
       - Whether the guest runs on while its memory is sent. With V(false) it is paused until it is there, which sends
@@ -314,6 +320,28 @@ rules:
       returned: always
   sample:
     - {mac: "52:54:00:00:01:01", allmulticast: true, guard: null}
+left:
+  description:
+    - What this host still keeps for the NICs of a guest that was on the destination already, such as after a run that
+      was killed. M(linuxvirt.macvtap.libvirt_guest_rules) removes it.
+    - With O(destination), what the inventory declares on this host is left out.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      returned: always
+    allmulticast:
+      description: Whether its link receives all multicast.
+      type: bool
+      returned: always
+    guard:
+      description: The options of its guard, V(null) if it has none.
+      type: dict
+      returned: always
+  sample: []
 measured:
   description: What libvirt has measured. V(null) if it has not, such as of a guest that did not run, or in post-copy.
   returned: success

@@ -11,7 +11,7 @@ import moved_guests
 import pytest
 from direct_iface import A, B, Result, domain, nic, ok
 from moved_guests import Hosts
-from support import run_module
+from support import meanwhile, module_command, module_input, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -113,3 +113,37 @@ def test_a_guard_is_on_the_link_before_the_guest_runs_there(udev: Hosts) -> None
     ok(run(here, "libvirt_guest_migrate", **to))
     assert guards(there) == {A: [name for name, _index, mac in there.macvtaps() if mac == A]}
     assert guards(there)[A]
+
+
+def test_a_guard_that_is_set_right_before_the_move_is_not_left_behind(udev: Hosts) -> None:
+    here, there = udev.source, udev.destination
+    to = moved_guests.options(here, there, prepared=True)
+    rules = ok(run(here, "libvirt_guest_migrate", check=True, **to))["rules"]
+    assert rules == []
+    # Between the look of the module and its move.
+    given = module_input({"guards": [{"mac": A}]})
+    guard = ["sh", "-c", 'printf %s "$0" | "$@"', given, *module_command("macvtap_guard")]
+    patch = meanwhile("after", "_migration.planner.plan", guard)
+    late = run_module("libvirt_guest_migrate", to, prefix=here.prefix, patch=patch)
+    assert f"what this host keeps for {A} of domain 'web1' (guards, rules for multicast) has changed" in late["msg"]
+    assert late["msg"].endswith("Run again. The host is as it was before")
+    # And between the look of a task before and this one's.
+    refused = run(here, "libvirt_guest_migrate", rules=rules, **to)
+    assert refused["msg"].startswith(f"rules: what this host keeps for {A}")
+    assert moved_guests.where(udev, "web1").runs == ["hv1"]
+    rules = ok(run(here, "libvirt_guest_migrate", check=True, **to))["rules"]
+    ok(run(here, "libvirt_guest_migrate", rules=rules, **to))
+
+
+def test_what_a_killed_run_has_left_is_found_by_the_next_one(udev: Hosts) -> None:
+    here, there = udev.source, udev.destination
+    to = moved_guests.options(here, there, prepared=True)
+    ok(run(here, "libvirt_direct_iface", domain="web1", mac=A, allmulticast=True, guard={"rate": 100}))
+    first = ok(run(here, "libvirt_guest_migrate", **to))
+    assert first["left"] == []
+    again = ok(run(here, "libvirt_guest_migrate", **to))
+    assert (again["changed"], again["rules"]) == (False, [])
+    assert again["left"] == first["rules"]
+    ok(run(here, "libvirt_guest_rules", nics=again["left"], state="absent"))
+    assert (has_rule(here), guards(here)) == (False, {})
+    assert ok(run(here, "libvirt_guest_migrate", **to))["left"] == []

@@ -54,7 +54,8 @@ class Migration:
     def __init__(self, source: Connection, destination: Connection) -> None:
         self._source = source
         self._destination = destination
-        self._hosts = {id(one): Hypervisor(one, 0, RuleStore()) for one in (source, destination)}
+        self._rules = RuleStore()
+        self._hosts = {id(one): Hypervisor(one, 0, self._rules) for one in (source, destination)}
         # Of this host, None where they are not known.
         self._links: Links | None = None
         # What libvirt measured of the guest that has moved.
@@ -135,21 +136,46 @@ class Migration:
         found = {iface.mac: links[name].mtu for iface in here.live if (name := iface.get("target") or "") in links}
         return {mac: mtu for mac, mtu in found.items() if mtu is not None}
 
-    def apply(self, steps: t.Sequence[Step[Guest]], journal: Journal[Guest], desired: Desired) -> None:
-        """Move the guest, or remove what is left of it here.
+    def here(self, name: str) -> Domain | None:
+        """Read the domain ``name`` on this host, None if it has none.
+
+        :raises MacvtapError: it cannot be read.
+        """
+        return self._hosts[id(self._source)].observe([name]).domains.get(name)
+
+    def ruled(self) -> frozenset[str]:
+        """Return the MAC addresses whose links receive all multicast by a rule of this host."""
+        return self._rules.observe().managed_rules or frozenset()
+
+    def apply(
+        self,
+        steps: t.Sequence[Step[Guest]],
+        journal: Journal[Guest],
+        desired: Desired,
+        check: t.Callable[[], None] = lambda: None,
+    ) -> None:
+        """Move the guest, or remove what is left of it here. ``check`` is called right before the guest is moved.
 
         :raises MacvtapError: that failed. The message has where the guest is.
         """
         for step in steps:
             guest = t.cast("Guest", step.after)
             if guest.action == MOVED:
-                self._move(step, guest, journal, desired)
+                self._move(step, guest, journal, desired, check)
             else:
                 self._remove_rest(step, guest, journal)
 
-    def _move(self, step: Step[Guest], guest: Guest, journal: Journal[Guest], desired: Desired) -> None:
+    def _move(
+        self,
+        step: Step[Guest],
+        guest: Guest,
+        journal: Journal[Guest],
+        desired: Desired,
+        check: t.Callable[[], None],
+    ) -> None:
         # libvirtd may have been restarted since the guest was observed.
         handle, sent = self._source.retry(lambda: self._prepared(guest, desired))
+        check()
         journal.record(step, MOVED)
         # A run that is stopped waits too until it is known where the guest is.
         with deferred():

@@ -26,6 +26,25 @@ def of(domain: Domain, guards: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Along
     return tuple(one for one in found if one.exists)
 
 
+def left(domain: Domain, guards: t.Iterable[t.Mapping[str, t.Any]], ruled: t.Container[str]) -> tuple[Along, ...]:
+    """Return what a host still keeps for the NICs of a domain that is on another host.
+
+    ``ruled`` are the MAC addresses whose links receive all multicast by a rule of the host.
+    """
+    # One that was edited by hand is no longer what this collection has put there.
+    by_mac = {guard["mac"]: guard for guard in guards if guard.get("rules") != "modified"}
+    macs = sorted({iface.mac for iface in (*domain.stored, *domain.live)})
+    found = [Along(mac, mac in ruled, _options(by_mac.get(mac))) for mac in macs]
+    return tuple(one for one in found if one.exists)
+
+
+def differing(given: t.Iterable[t.Mapping[str, t.Any]], kept: t.Iterable[Along]) -> list[str]:
+    """Return the MAC addresses for which a host keeps something else than was ``given``, as modules return it."""
+    one = {rule["mac"]: rule for rule in given}
+    other = {rule["mac"]: rule for rule in map(report, kept)}
+    return sorted(mac for mac in {*one, *other} if one.get(mac) != other.get(mac))
+
+
 def report(one: Along) -> dict[str, t.Any]:
     """Return what a module returns, and libvirt_guest_rules accepts."""
     return {"mac": one.mac, _ALL: one.allmulticast, "guard": dict(one.guard) if one.guard is not None else None}

@@ -14,6 +14,8 @@ _URI, _UPLINK, _HOST = "macvtap_migration_uri", "macvtap_uplink", "ansible_host"
 _SEGMENT = segments.VARIABLE
 _CONNECTION = ("source", "mode", "network", "portgroup")
 _MODULE = "libvirt_direct_iface"
+# The options in which the roles' modules have MAC addresses with guards, or rules for multicast.
+_OF_MACS = ("interfaces", "guards")
 
 
 class _Stage(t.Protocol):
@@ -81,6 +83,16 @@ def declared_of(entries: t.Iterable[t.Any], options: t.Mapping[str, t.Any]) -> l
         for entry in entries
         if isinstance(entry, dict) and (entry.get("state") or options.get("state")) != "absent"
     ]
+
+
+def undeclared(left: t.Sequence[t.Mapping[str, t.Any]], stages: t.Iterable[_Stage]) -> list[t.Mapping[str, t.Any]]:
+    """Return what of ``left`` a host's roles do not declare, by MAC address; [] if a variable cannot be read."""
+    stages = list(stages)
+    if any(stage.error is not None for stage in stages):
+        return []
+    lists = [entries for stage in stages for name in _OF_MACS for entries in [stage.options.get(name)]]
+    declared = {str(entry.get("mac")).lower() for one in lists for entry in one or () if isinstance(entry, dict)}
+    return [rule for rule in left if rule["mac"] not in declared]
 
 
 def _with_defaults(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

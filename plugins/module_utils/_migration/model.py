@@ -71,6 +71,8 @@ class Desired:
     timeout: int = 0
     on_timeout: str = ABORT
     prepared: bool = False
+    # What of it the destination has been given; None if that is not known.
+    rules: tuple[t.Mapping[str, t.Any], ...] | None = field(default=None, repr=False)
     destination_host: t.Mapping[str, t.Any] | None = field(default=None, repr=False)
     # The variable macvtap_segment of this host and of the destination, as read; None if neither has it.
     segments: tuple[Segments, Segments] | None = None
@@ -126,6 +128,8 @@ class Both:
     mtus: t.Mapping[str, int] = field(default_factory=dict)
     # The links of this host, {} where they are not known.
     links: Links = field(default_factory=dict)
+    # Whether one of them could not be asked again: all is as it was before.
+    is_outdated: bool = False
 
 
 @dataclass(frozen=True)

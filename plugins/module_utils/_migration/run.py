@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, reading
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, planner, validate
@@ -18,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 
+_OUTDATED = "Run again when both hosts can be asked"
 # What libvirt's statistics of a migration are called here; times are in milliseconds there.
 _MEASURED = (("seconds", "time_elapsed", 1000), ("downtime_seconds", "downtime", 1000), ("bytes", "data_processed", 1))
 
@@ -28,50 +31,96 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
     :raises MacvtapError: as :func:`converge`.
     """
     validate.options(desired)
-    first: list[Both] = []
-
-    def observe() -> Both:
-        both = migration.observe(desired.domain)
-        first.append(both)
-        return both
-
-    def apply(steps: t.Sequence[Step[Guest]], journal: Journal[Guest]) -> None:
-        migration.apply(steps, journal, desired)
-
-    def inquire(both: Both) -> tuple[Along, ...]:
-        here = both.source.domain
-        # What the host keeps is known only of this one.
-        return along.of(here, _guards()) if here is not None and migration.is_local else ()
-
-    def verify(planned: Plan[Guest], both: Both, found: tuple[Along, ...]) -> Plan[Guest]:
-        if not planner.is_complete(both):
-            return planner.plan(desired, both, found)
-        for step in planned.steps:
-            wrong = planner.misconnected(t.cast("Guest", step.after), both)
-            if wrong:
-                raise MacvtapError(f"domain {desired.domain!r} has moved, but {wrong}", path="interfaces")
-        return Plan()
-
+    stages = _Stages(migration, desired)
     outcome = converge(
-        observe,
+        stages.observe,
         lambda both, found: planner.plan(desired, both, found),
-        apply,
-        lambda _journal, both: _undo(first[0], both),
-        inquire=inquire,
+        stages.apply,
+        lambda _journal, both: _undo(stages.first, both),
+        inquire=stages.inquire,
         check_mode=check_mode,
-        verify=verify,
+        verify=stages.verify,
     )
     return {
         **outcome.plan.result(diff=diff),
         "domain": desired.domain,
-        "source": first[0].source.name,
-        "destination": first[0].destination.name,
-        "forecast_seconds": _forecast(desired, first[0]) if outcome.plan.changed else None,
+        "source": stages.first.source.name,
+        "destination": stages.first.destination.name,
+        "forecast_seconds": _forecast(desired, stages.first) if outcome.plan.changed else None,
         "measured": _measured(migration.measured),
         "interfaces": planner.interfaces(outcome.plan),
         "rules": [along.report(one) for one in outcome.answers],
+        "left": [along.report(one) for one in _left(migration, stages.first)],
         "warnings": [*outcome.plan.warnings, *migration.warnings],
     }
+
+
+class _Stages:
+    """The stages of one run, and what it has seen first."""
+
+    def __init__(self, migration: Migration, desired: Desired) -> None:
+        self._migration = migration
+        self._desired = desired
+        self._first: Both | None = None
+        self._asked: tuple[Along, ...] = ()
+        self._has_moved = self._has_failed = False
+
+    @property
+    def first(self) -> Both:
+        if self._first is None:  # pragma: no cover  # for type checkers
+            raise RuntimeError("nothing was observed")
+        return self._first
+
+    def observe(self) -> Both:
+        try:
+            both = self._migration.observe(self._desired.domain)
+        except MacvtapError as exc:
+            if self._first is not None and self._has_failed:
+                # For the rollback, which does nothing. Where the guest is has been said.
+                return replace(self._first, is_outdated=True)
+            self._has_failed = True
+            if self._has_moved:
+                exc.message = (
+                    f"domain {self._desired.domain!r} has moved to {self.first.destination.name}, but {exc.message}"
+                )
+            raise
+        self._first = self._first or both
+        return both
+
+    def inquire(self, both: Both) -> tuple[Along, ...]:
+        self._asked = self._kept(both.source.domain)
+        return self._asked
+
+    def _kept(self, here: Domain | None) -> tuple[Along, ...]:
+        # What the host keeps is known only of this one.
+        return along.of(here, _guards()) if here is not None and self._migration.is_local else ()
+
+    def _check(self) -> None:
+        # A guard that is set after the look would not be on the destination when the guest runs there.
+        now = self._kept(self._migration.here(self._desired.domain))
+        validate.unchanged(self.first, self._desired, map(along.report, self._asked), now)
+
+    def apply(self, steps: t.Sequence[Step[Guest]], journal: Journal[Guest]) -> None:
+        self._has_failed = True
+        self._migration.apply(steps, journal, self._desired, self._check)
+        self._has_moved, self._has_failed = True, False
+
+    def verify(self, planned: Plan[Guest], both: Both, found: tuple[Along, ...]) -> Plan[Guest]:
+        if not planner.is_complete(both):
+            return planner.plan(self._desired, both, found)
+        for step in planned.steps:
+            wrong = planner.misconnected(t.cast("Guest", step.after), both)
+            if wrong:
+                raise MacvtapError(f"domain {self._desired.domain!r} has moved, but {wrong}", path="interfaces")
+        return Plan()
+
+
+def _left(migration: Migration, both: Both) -> tuple[Along, ...]:
+    """Return what this host keeps for a guest that was on the destination already, and not here."""
+    there = both.destination.domain
+    if both.source.domain is not None or there is None or not migration.is_local:
+        return ()
+    return along.left(there, _guards(), migration.ruled())
 
 
 def _guards() -> list[dict[str, t.Any]]:
@@ -97,7 +146,7 @@ def _is_any_stored() -> bool:
 
 def _undo(before: Both, now: Both) -> Plan[Guest]:
     """Return what the rollback does: nothing. A guest that has moved stays, and is not moved once more."""
-    where = planner.whereabouts(before, now)
+    where = _OUTDATED if now.is_outdated else planner.whereabouts(before, now)
     return Plan(warnings=(where,) if where else ())
 
 

@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.states import STATE_TEXTS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.along import differing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     POST_COPY,
     SHARED,
@@ -160,6 +161,9 @@ def prepared(both: Both, desired: Desired, along: t.Iterable[Along]) -> None:
 
     :raises MacvtapError: naming what there is.
     """
+    along = tuple(along)
+    if desired.rules is not None:
+        unchanged(both, desired, desired.rules, along)
     guarded = [one.mac for one in along if one.guard is not None]
     hearing = [one.mac for one in along if one.allmulticast]
     if desired.prepared or not (guarded or hearing):
@@ -171,6 +175,20 @@ def prepared(both: Both, desired: Desired, along: t.Iterable[Along]) -> None:
         "macvtap_migration takes that along. If it is there already, set prepared: true",
         path="prepared",
     )
+
+
+def unchanged(both: Both, desired: Desired, given: t.Iterable[t.Mapping[str, t.Any]], along: t.Iterable[Along]) -> None:
+    """Refuse to move a guest if this host keeps something else for its NICs than before.
+
+    :raises MacvtapError: it does. The destination would not have it, or would have more.
+    """
+    macs = differing(given, along)
+    if macs:
+        raise MacvtapError(
+            f"what this host keeps for {join_names(macs)} of domain {desired.domain!r} (guards, rules for multicast) "
+            f"has changed since it was looked at for {both.destination.name}. Run again",
+            path="rules",
+        )
 
 
 def fits(both: Both) -> None:

@@ -35,8 +35,8 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     interfaces = tuple(_nic(f"interfaces[{n}]", given) for n, given in enumerate(params["interfaces"]))
     names = [name for name in Desired.__dataclass_fields__ if name in params]
     given = {name: params[name] for name in names}
-    uplinks = _uplinks(params["uplinks"])
-    desired = Desired(**{**given, "uplinks": uplinks}, nics=interfaces, segments=_segments(params))
+    read = {"uplinks": _uplinks(params["uplinks"]), "rules": _rules(params["rules"])}
+    desired = Desired(**{**given, **read}, nics=interfaces, segments=_segments(params))
     # One guest at a time, and any number of guests.
     lock = "migrate-" + hashlib.sha256(desired.domain.encode()).hexdigest()[:16]
     held = _glue.locked(module, lock, per_user=True, doing=f"migrating {desired.domain}")
@@ -50,6 +50,15 @@ def _uplinks(given: t.Mapping[t.Any, t.Any]) -> dict[str, str]:
         for link in (name, there):
             _values.check_link_name(link, join_path("uplinks", name))
     return found
+
+
+def _rules(given: t.Sequence[t.Mapping[str, t.Any]] | None) -> tuple[t.Mapping[str, t.Any], ...] | None:
+    if given is None:
+        return None
+    paths = {f"rules[{n}]": one for n, one in enumerate(given)}
+    return tuple(
+        {**one, "mac": _mac.require(str(one.get("mac")), path=join_path(path, "mac"))} for path, one in paths.items()
+    )
 
 
 def _segments(params: t.Mapping[str, t.Any]) -> tuple[Segments, Segments] | None:
@@ -99,6 +108,7 @@ SPECIFICATION: _glue.Specification = {
         "segment": {"type": "raw"},
         "destination_segment": {"type": "raw"},
         "prepared": {"type": "bool", "default": False},
+        "rules": {"type": "list", "elements": "dict"},
         "live": {"type": "bool", "default": True},
         "persistent": {"type": "bool"},
         "transport": {"type": "str", "choices": list(TRANSPORTS), "default": TUNNEL},

@@ -93,3 +93,16 @@ def test_the_destination_is_another_host_of_the_inventory(name: str, message: st
     with pytest.raises(MacvtapError, match=message):
         inventory.check(name, "hv1", ["hv1", "hv2", "hv3"])
     inventory.check("hv2", "hv1", ["hv1", "hv2", "hv3"])
+
+
+def test_what_a_host_declares_is_not_left_over() -> None:
+    macs = [f"52:54:00:00:01:0{n}" for n in (1, 2, 3)]
+    left = [{"mac": mac, "allmulticast": True, "guard": None} for mac in macs]
+    stages = [
+        Stage("libvirt_direct_iface", {"interfaces": [{"domain": "web1", "mac": macs[0].upper()}, {"domain": "web2"}]}),
+        Stage("macvtap_guard", {"guards": [{"mac": macs[1]}]}),
+        Stage("macvtap_link", {"links": [{"name": "x0"}]}),
+    ]
+    assert inventory.undeclared(left, stages) == [left[2]]
+    # It may be declared.
+    assert inventory.undeclared(left, [*stages, Stage("macvtap_guard", {}, "'x' is undefined")]) == []

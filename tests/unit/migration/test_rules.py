@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import op
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner as guard_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, rule_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Along
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Rules, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -47,6 +48,24 @@ def test_a_guard_is_the_same_where_it_comes_to() -> None:
         (one,) = along.of(Domain("web1", stored=(iface(A),)), [guard_planner.report(State(A, active=guard))])
         given = {"mac": A, "guard": one.guard}
         assert guard_options.declared("nics[0]", given).guard(A) == guard
+
+
+def test_what_is_still_kept_for_a_guest_elsewhere_is_what_this_collection_has_put_there() -> None:
+    # The other host says nothing of links.
+    there = Domain("web1", running=True, stored=(iface(A), iface(B)), live=(iface(A), iface(B)))
+    guards = [guard_planner.report(State(mac, active=Guard(mac, rate=10))) for mac in (A, C)]
+    (guard, rule) = along.left(there, guards, frozenset({B, C}))
+    assert (guard.mac, guard.allmulticast, (guard.guard or {})["rate"]) == (A, False, 10)
+    assert rule == Along(B, allmulticast=True)
+    assert along.left(there, [{**one, "rules": "modified"} for one in guards], frozenset()) == ()
+
+
+def test_what_has_changed_since_it_was_given_is_named() -> None:
+    kept = along.of(Domain("web1", stored=(iface(A, allmulticast="yes"),)), [])
+    given = [along.report(one) for one in kept]
+    assert along.differing(given, kept) == []
+    assert along.differing([], kept) == along.differing(given, ()) == [A]
+    assert along.differing([{**given[0], "guard": {"rate": 1}}], kept) == [A]
 
 
 def planned(managed: t.Collection[str] | None, **wanted: bool) -> list[tuple[str, bool, bool]]:
