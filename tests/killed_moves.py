@@ -107,7 +107,7 @@ def thaw(hv: Hypervisor) -> None:
 
 
 @contextlib.contextmanager
-def held(hosts: Hosts, moment: str, **options: t.Any) -> t.Iterator[Move]:
+def held(hosts: Hosts, moment: str, patch: str = "", **options: t.Any) -> t.Iterator[Move]:
     """Move web1 to the second host, and hold that at a moment; see meanwhile that it never runs on both.
 
     While memory is sent, it is sent so slowly that it does not end.
@@ -121,7 +121,7 @@ def held(hosts: Hosts, moment: str, **options: t.Any) -> t.Iterator[Move]:
     for hv in hosts.all:
         path(hv, _HELD).unlink(missing_ok=True)
     given = moved_guests.options(source, destination, **options)
-    command = [*source.prefix, *module_command("libvirt_guest_migrate", patch=_PATCH.format(moment=moment))]
+    command = [*source.prefix, *module_command("libvirt_guest_migrate", patch=patch + _PATCH.format(moment=moment))]
     pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
         if moment == CONFIRMING:

@@ -182,6 +182,8 @@ extends_documentation_fragment:
 notes:
   - If a task is killed, libvirt goes on, and completes the migration or undoes it. Run the task again. It completes
     what is left to do.
+  - If the network to the destination goes silent, libvirt gives up after half a minute. C(keepalive_interval) and
+    C(keepalive_count) of its C(qemu.conf) decide that. The module's message then says which host cannot be asked.
   - libvirt and QEMU promise only that a guest can move to versions that are not older. The module warns of older ones.
 requirements:
   - libvirt (its Python bindings), on the host that has the guest

@@ -10,6 +10,7 @@ import direct_iface
 import moved_guests
 import pytest
 from direct_iface import A, B, domain, nic
+from direct_network import network, nic_on
 from moved_guests import Hosts, Where, move
 
 pytestmark = direct_iface.MARKS
@@ -66,6 +67,23 @@ def test_what_the_destination_has_or_lacks(running: Hosts) -> None:
     uuid = hv1.virsh("domuuid", "web1").strip()
     hv2.define(domain("old1", nic(B, "lan0")).replace("<title>", f"<uuid>{uuid}</uuid><title>"))
     refused(running, f"domain: hv2 has a domain with its UUID ({uuid}) already, which is called 'old1'")
+
+
+def test_a_nic_that_would_be_in_another_segment_or_mode(hosts: Hosts) -> None:
+    for hv, mode in zip(hosts.all, ("bridge", "vepa")):
+        hv.virsh("net-define", "/dev/stdin", stdin=network("lan", mode, hv.uplink))
+        hv.virsh("net-start", "lan")
+    hosts.source.define(domain("web1", nic(A), nic_on(B)))
+    hosts.source.virsh("start", "web1")
+    both = {"segment": {"eth0": "dmz"}, "destination_segment": "rack2"}
+    refused(hosts, f"destination: {A} is in the segment dmz on hv1 (eth0), and would be in rack2 on hv2 (lan0)", **both)
+    refused(
+        hosts,
+        f"interfaces: {B} is in mode bridge on hv1 (network lan), and would be in mode vepa on hv2 (network lan)",
+        segment={"eth0": "dmz"},
+        destination_segment={"lan0": "dmz"},
+    )
+    assert move(*hosts.all, check=True, interfaces=[{"mac": B, "network": "lan"}])["changed"]
 
 
 def test_a_guest_that_is_saved_or_has_a_device_of_the_host(running: Hosts) -> None:

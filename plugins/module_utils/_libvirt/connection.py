@@ -11,13 +11,15 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import silence, uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 _T = t.TypeVar("_T")
 _C = t.TypeVar("_C", bound="Connection")
 # How long to wait for libvirtd after its restart.
 _RECONNECT_SECONDS = 20
+# And for one that did not come back in this time.
+_AGAIN_SECONDS = 2
 # Hints for errors without a code of their own, by libvirt's text. In another language there is no hint.
 _HINTS = (
     (
@@ -56,11 +58,13 @@ _NO_DAEMON = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 class Connection:
     """libvirt's bindings (``libvirt``), their connection (``handle``), and the ``uri`` that was requested."""
 
-    def __init__(self, libvirt: t.Any, handle: t.Any, uri: str, *, read_only: bool) -> None:
+    def __init__(self, libvirt: t.Any, handle: t.Any, uri: str, *, read_only: bool, bounded: bool = False) -> None:
         self.libvirt = libvirt
         self.handle = handle
         self.uri = uri
         self._read_only = read_only
+        self._bounded = bounded
+        self._has_given_up = False
         with self.translate_errors("cannot query libvirt"):
             # The URI that libvirt reports: the requested one may be an alias.
             self.url = str(handle.getURI())
@@ -104,16 +108,22 @@ class Connection:
         """
         if not self.lost:
             return
-        until = time.monotonic() + _RECONNECT_SECONDS
+        until = time.monotonic() + (_AGAIN_SECONDS if self._has_given_up else _RECONNECT_SECONDS)
         while True:
             try:
-                self.handle = _open(self.libvirt, self.uri, read_only=self._read_only)
+                self.handle = self._reopened(until - time.monotonic())
             except MacvtapError:
                 if time.monotonic() > until:
+                    self._has_given_up = True
                     raise
                 time.sleep(0.1)
             else:
+                self._has_given_up = False
                 return
+
+    def _reopened(self, seconds: float) -> t.Any:
+        bound = max(1.0, seconds) if self._bounded else None
+        return _open(self.libvirt, self.uri, read_only=self._read_only, seconds=bound)
 
     @contextlib.contextmanager
     def recorded(self, journal: Journal[t.Any], steps: t.Sequence[Step[t.Any]], action: str) -> t.Iterator[None]:
@@ -153,8 +163,10 @@ class Connection:
 
 
 @contextlib.contextmanager
-def opened(uri: str, kind: type[_C], *, read_only: bool) -> t.Iterator[_C]:
+def opened(uri: str, kind: type[_C], *, read_only: bool, bounded: bool = False) -> t.Iterator[_C]:
     """Connect to libvirt at ``uri``, with a connection of this ``kind``.
+
+    A ``bounded`` one waits for no host without an end: see silence.py.
 
     :raises MacvtapError: there is no daemon, or it refuses.
     """
@@ -163,8 +175,9 @@ def opened(uri: str, kind: type[_C], *, read_only: bool) -> t.Iterator[_C]:
     libvirt = _deps.load("libvirt")
     # Otherwise libvirt prints every error to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    handle = _open(libvirt, uri, read_only=read_only)
-    connection = kind(libvirt, handle, uri, read_only=read_only)
+    bounded = bounded and uris.names_host(uri)
+    handle = _open(libvirt, uri, read_only=read_only, seconds=silence.CONNECT_SECONDS if bounded else None)
+    connection = kind(libvirt, handle, uri, read_only=read_only, bounded=bounded)
     try:
         yield connection
     finally:
@@ -172,9 +185,10 @@ def opened(uri: str, kind: type[_C], *, read_only: bool) -> t.Iterator[_C]:
             connection.handle.close()
 
 
-def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
+def _open(libvirt: t.Any, uri: str, *, read_only: bool, seconds: float | None = None) -> t.Any:
+    connect = libvirt.openReadOnly if read_only else libvirt.open
     try:
-        return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
+        return connect(uri) if seconds is None else silence.connect(libvirt, lambda: connect(uri), uri, seconds)
     except libvirt.libvirtError as exc:
         message = message_of(exc)
         advice = uris.advice(

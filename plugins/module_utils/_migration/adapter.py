@@ -27,9 +27,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
     Guest,
     Side,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.transfer import Sent, transfer
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.transfer import Ended, Sent, transfer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import deferred
+
+_UNDER_WAY = "Whether it is here or on {} is known when that has ended (virsh domjobinfo)"
 
 
 @contextlib.contextmanager
@@ -39,9 +41,9 @@ def connected(uri: str, destination_uri: str) -> t.Iterator[Migration]:
     :raises MacvtapError: there is no daemon, or it refuses.
     """
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(opened(uri, Connection, read_only=False))
+        source = stack.enter_context(opened(uri, Connection, read_only=False, bounded=True))
         try:
-            destination = stack.enter_context(opened(destination_uri, Connection, read_only=False))
+            destination = stack.enter_context(opened(destination_uri, Connection, read_only=False, bounded=True))
         except MacvtapError as exc:
             exc.path = "destination_uri"
             raise
@@ -61,6 +63,8 @@ class Migration:
         # What libvirt measured of the guest that has moved.
         self.measured: dict[str, t.Any] = {}
         self._aftermath = Aftermath(source, destination)
+        # Whether a migration is under way that this run no longer waits for.
+        self._is_given_up = False
         # Whether the guest's host is this one.
         self.is_local = source.local
 
@@ -73,6 +77,8 @@ class Migration:
 
         :raises MacvtapError: one of them cannot be read.
         """
+        if self._is_given_up:
+            raise MacvtapError("libvirt has not ended the migration yet", path="domain")
         # The source first: a guest that is on its way to it has left nothing running on the destination.
         source = self._source.retry(lambda: self._side(self._source, name))
         destination = self._destination.retry(lambda: self._side(self._destination, name, source.domain))
@@ -179,16 +185,25 @@ class Migration:
         journal.record(step, MOVED)
         # A run that is stopped waits too until it is known where the guest is.
         with deferred():
-            ended = transfer(self._source.libvirt, handle, desired, sent, running=guest.running)
-            if ended.error is None:
+            ended = transfer(
+                self._source.libvirt, handle, desired, sent, running=guest.running, answers=self._destination_answers
+            )
+            if ended.error is None and not ended.is_under_way:
                 self._measure(guest)
                 return
             reason = ended.aborted or f"{message_of(ended.error)}{self._hint(message_of(ended.error), guest)}"
-            where = self._aftermath.settled(guest)
+            self._is_given_up = ended.is_under_way
+            # Questions about a guest that is on its way may wait for libvirt's call as well.
+            where = _UNDER_WAY.format(guest.host) if ended.is_under_way else self._aftermath.settled(guest)
             if where:
-                raise MacvtapError(
-                    f"domain {guest.domain!r} did not move to {guest.host}: {reason}. {where}", path="domain"
-                )
+                raise _failed(guest, ended, reason, where)
+
+    def _destination_answers(self) -> bool:
+        """Whether the destination can be asked, after a restart too."""
+        with contextlib.suppress(MacvtapError):
+            self._destination.ensure()
+            return True
+        return False
 
     def _hint(self, message: str, guest: Guest) -> str:
         # Measured with 9.0: of 40 refusals over SSH 14 had no other text, and over TLS none.
@@ -245,6 +260,13 @@ class Migration:
                 handle.destroy()
             if guest.action in (ENDED, UNDEFINED):
                 undefine(source, guest.uuid)
+
+
+def _failed(guest: Guest, ended: Ended, reason: str, where: str) -> MacvtapError:
+    what = f"domain {guest.domain!r} did not move to {guest.host}: {reason}"
+    if ended.is_under_way:
+        what = f"the migration of domain {guest.domain!r} has not ended, and is no longer waited for: {reason}"
+    return MacvtapError(f"{what}. {where}", path="domain")
 
 
 def _documents(connection: Connection, handle: t.Any) -> tuple[str, str]:

@@ -44,16 +44,18 @@ class Aftermath:
         until = time.monotonic() + _SETTLE_SECONDS
         while True:
             where, here, unsettled = settling.UNDECIDED, "", ""
+            asked = "this host"
             try:
                 self._source.ensure()
+                asked = guest.host
                 self._destination.ensure()
                 here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
                 unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
                 place = settling.place(here, there, running=guest.running, was_stored_there=guest.was_stored_there)
                 where = self._decided(place, guest)
             except (MacvtapError, self._source.libvirt.libvirtError) as exc:
-                what = exc.message if isinstance(exc, MacvtapError) else message_of(exc)
-                unsettled = f"Where the guest is now is not known, because one of the hosts cannot be asked: {what}"
+                here = self._of_source(guest) if asked == guest.host else "not known"
+                unsettled = f"Here the guest is {here}, and {asked} cannot be asked: {_text(exc)}"
             if where == settling.THERE:
                 return ""
             if where != settling.UNDECIDED:
@@ -62,6 +64,12 @@ class Aftermath:
             if time.monotonic() > until:
                 return unsettled
             time.sleep(_POLL_SECONDS)
+
+    def _of_source(self, guest: Guest) -> str:
+        try:
+            return _look(self._source, guest.uuid)
+        except self._source.libvirt.libvirtError:
+            return "not known"
 
     def _decided(self, where: str, guest: Guest) -> str:
         """Do what is to be done for a guest that is at this place, and return where it is then."""
@@ -107,6 +115,10 @@ def _look(connection: Connection, uuid: str) -> str:
     if tuple(domain.state()[:2]) in _SPLIT:
         return settling.SPLIT
     return settling.PAUSED if connection.paused(domain) else settling.RUNNING
+
+
+def _text(exc: t.Any) -> str:
+    return str(exc.message if isinstance(exc, MacvtapError) else message_of(exc))
 
 
 def is_left(source: Connection, destination: Connection, uuid: str) -> bool:

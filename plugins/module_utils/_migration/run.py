@@ -38,6 +38,8 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         stages.apply,
         lambda _journal, both: _undo(stages.first, both),
         inquire=stages.inquire,
+        # There is nothing to put back: see _undo.
+        revert=lambda _steps: None,
         check_mode=check_mode,
         verify=stages.verify,
     )

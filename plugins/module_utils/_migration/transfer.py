@@ -37,10 +37,14 @@ class Sent(t.NamedTuple):
 
 
 class Ended(t.NamedTuple):
-    """How a transfer has ended: libvirt's error, None if the guest has moved, and why this run has aborted it."""
+    """How a transfer has ended: libvirt's error, None if the guest has moved, and why this run has aborted it.
+
+    ``is_under_way`` is whether libvirt has not ended it, and this run no longer waits for that.
+    """
 
     error: t.Any
     aborted: str = ""
+    is_under_way: bool = False
 
 
 def flags_of(libvirt: t.Any, desired: Desired, *, running: bool, stored: bool) -> int:
@@ -67,10 +71,20 @@ def parameters_of(libvirt: t.Any, desired: Desired, sent: Sent) -> dict[str, t.A
     return found
 
 
-def transfer(libvirt: t.Any, domain: t.Any, desired: Desired, sent: Sent, *, running: bool) -> Ended:
+def transfer(  # noqa: PLR0913  # what is moved, how, and what is asked meanwhile
+    libvirt: t.Any,
+    domain: t.Any,
+    desired: Desired,
+    sent: Sent,
+    *,
+    running: bool,
+    answers: t.Callable[[], bool] = lambda: True,
+) -> Ended:
     """Move the guest of a libvirt ``domain``, and return how that has ended. A signal aborts it.
 
-    Signals are raised only after libvirt's call has returned.
+    ``answers`` is whether the destination still does. If not, libvirt notices as well, and cancels the migration. But
+    QEMU's own connection may hold that up until TCP gives up, a quarter of an hour later, and libvirt waits for QEMU
+    (seen with 9.0 and 7.2). So this does not wait for it. Signals are raised only afterwards.
     """
     errors: list[BaseException] = []
     flags = flags_of(libvirt, desired, running=running, stored=sent.stored is not None)
@@ -90,6 +104,8 @@ def transfer(libvirt: t.Any, domain: t.Any, desired: Desired, sent: Sent, *, run
             thread.join(_POLL_SECONDS)
             if running and thread.is_alive():
                 watch.look()
+            if thread.is_alive() and not answers() and thread.is_alive():
+                return Ended(None, "the destination no longer answers", is_under_way=True)
     if errors and not isinstance(errors[0], libvirt.libvirtError):
         raise errors[0]
     return Ended(errors[0] if errors else None, watch.aborted)

@@ -100,9 +100,9 @@ def test_only_what_is_declared_is_a_parameter() -> None:
 
 
 def test_how_it_ends_is_returned() -> None:
-    assert transfer.transfer(Libvirt(), Domain(), Desired("web1"), SENT, running=True) == (None, "")
+    assert transfer.transfer(Libvirt(), Domain(), Desired("web1"), SENT, running=True) == transfer.Ended(None)
     error = Libvirt.libvirtError("no")
-    assert transfer.transfer(Libvirt(), Domain(error), Desired("web1"), SENT, running=True) == (error, "")
+    assert transfer.transfer(Libvirt(), Domain(error), Desired("web1"), SENT, running=True) == transfer.Ended(error)
 
 
 def test_an_error_of_another_kind_is_no_success() -> None:
@@ -128,3 +128,15 @@ def test_after_the_timeout_is_done_once_what_is_declared(
     ended = transfer.transfer(Libvirt(), domain, Desired("web1", timeout=1, on_timeout=way), SENT, running=True)
     assert domain.called == [called]
     assert ended.aborted == aborted
+
+
+def test_a_destination_that_no_longer_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_POLL_SECONDS", 0.001)
+    answers = iter([True, True, False])
+    domain = Domain(ends=False)
+    ended = transfer.transfer(
+        Libvirt(), domain, Desired("web1"), SENT, running=True, answers=lambda: next(answers, False)
+    )
+    assert (ended.is_under_way, ended.error) == (True, None)
+    assert domain.called == []
+    domain.suspend()
