@@ -36,7 +36,9 @@ SHOWN = {
 # libvirt 7.0 cannot remove links on a kernel as new as this machine's may be: bullseye's runs in the virtual machine.
 LIBVIRT_ON = ("trixie", "sid")
 # What a file of tests has in it that runs on one of the lab's hypervisors, and so on the release's own system.
-ON_HYPERVISORS = re.compile(r"\b(Hypervisor|Networks|libvirtd_fixture|managed|found_guests)\b")
+ON_HYPERVISORS = re.compile(r"\b(Hypervisor|Networks|libvirtd_fixture|managed|found_guests|moved_guests)\b")
+# Which have hypervisors with different versions.
+OF_VERSIONS = "tests/integration/test_libvirt_guest_migrate_versions.py"
 # The newest is the newest Debian's.
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 PYROUTE2 = ("0.5.14", "0.6.13", "0.7.2", "0.7.7", "0.8.1", "0.9.7")
@@ -78,7 +80,8 @@ def plain(version: str) -> str:
 
 def on_hypervisors() -> list[str]:
     paths = sorted((ROOT / "tests/integration").glob("test_*.py"))
-    return [str(path.relative_to(ROOT)) for path in paths if ON_HYPERVISORS.search(path.read_text())]
+    found = [str(path.relative_to(ROOT)) for path in paths if ON_HYPERVISORS.search(path.read_text())]
+    return [path for path in found if path != OF_VERSIONS]
 
 
 def libvirt_row(release: str) -> Row:
@@ -91,6 +94,28 @@ def libvirt_row(release: str) -> Row:
         pytest(f"libvirt-{release}", *on_hypervisors()),
         lambda: {"Linux": plain(os.uname().release), **packages(vmimage.listing(root()))},
         lambda: {"MACVTAP_TEST_ROOT": str(root())},
+    )
+
+
+def versions_row(older: str, newer: str) -> Row:
+    """Guests move from this machine's own release to a newer one, and back."""
+
+    def root() -> pathlib.Path:
+        return debian.hypervisor_root(image.cache_dir(None), newer)
+
+    def found() -> dict[str, str]:
+        both = [packages(vmimage.listing(path)) for path in (pathlib.Path("/"), root())]
+        return {
+            "Linux": plain(os.uname().release),
+            **{name: f"{both[0][name]}, {both[1][name]}" for name in ("libvirt", "QEMU", "Python")},
+        }
+
+    return Row(
+        f"libvirt, {older} to {newer}",
+        "guests that move to newer versions and back, on this machine's kernel",
+        pytest(f"libvirt-{older}-to-{newer}", OF_VERSIONS),
+        found,
+        lambda: {"MACVTAP_TEST_NEWER_ROOT": str(root())},
     )
 
 
@@ -197,5 +222,6 @@ def rows() -> list[Row]:
         *(core_row(*pair) for pair in CORES),
         *(sanity_row(*pair) for pair in CORES if pair[0] not in PRERELEASES),
         *map(libvirt_row, LIBVIRT_ON),
+        *(versions_row("bookworm", release) for release in LIBVIRT_ON),
         *map(vm_row, debian.RELEASES),
     ]

@@ -16,14 +16,20 @@ from pathlib import Path
 
 import left_over
 import preloaded
-from support import OTHER_ROOT, ROOT, ansible_path
+from support import OTHER_ROOT, PYTHON, ROOT, ansible_path
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import cells, guest, image, lifecycle, management, model, switch
 from labkit.hypervisor import System
 
-SYSTEM = System(Path(OTHER_ROOT or "/"), (ROOT, Path(ansible_path())))
+
+def system_in(root: str | Path) -> System:
+    """Return the system that has this root directory, as the tests' hypervisors run it."""
+    return System(Path(root), (ROOT, Path(ansible_path())))
+
+
+SYSTEM = system_in(OTHER_ROOT or "/")
 
 
 # What macvtap_guard installs with the first guard.
@@ -42,11 +48,17 @@ class Hypervisor:
 
     cell: model.Cell
     uplink: str = model.UPLINK
+    system: System = SYSTEM
 
     @property
     def daemon(self) -> str:
         """Either libvirtd or, where libvirt has a daemon for each driver, virtqemud."""
-        return SYSTEM.daemon
+        return self.system.daemon
+
+    @property
+    def python(self) -> str:
+        """What runs modules on it."""
+        return PYTHON if self.system == SYSTEM else "/usr/bin/python3"
 
     @property
     def socket(self) -> str:
@@ -92,7 +104,7 @@ class Hypervisor:
     @property
     def start_script(self) -> str:
         """A shell script that starts this hypervisor's libvirtd, once an ended one has released its lock."""
-        start = shlex.join(SYSTEM.start_daemon(self.lab))
+        start = shlex.join(self.system.start_daemon(self.lab))
         return f"for try in $(seq 300); do {start} && exit; sleep 0.1; done; exit 1"
 
     @property
@@ -173,17 +185,21 @@ def hypervisors(
     *,
     management_network: bool = False,
     uplinks: t.Mapping[str, str] = types.MappingProxyType({}),
+    systems: t.Mapping[str, System] = types.MappingProxyType({}),
 ) -> t.Iterator[list[Hypervisor]]:
     """Make a lab of this name with these hypervisors, and remove it afterwards.
 
     By a management network each reaches the others as qemu+ssh://hv2/system, or qemu+tls://hv2/system. ``uplinks`` has
-    the names of those that are not called eth0, by hypervisor.
+    the names of those that are not called eth0, by hypervisor, and ``systems`` what single ones run in place of SYSTEM.
     """
     prefixes: list[list[str]] = []
     try:
         declared = replace(model.declare(lab, names), management=management_network)
-        lifecycle.create(declared, index_count=indexes, system=SYSTEM)
-        made = [Hypervisor(declared.hypervisor(name), uplinks.get(name, model.UPLINK)) for name in names]
+        lifecycle.create(declared, index_count=indexes, system=SYSTEM, systems=systems)
+        made = [
+            Hypervisor(declared.hypervisor(name), uplinks.get(name, model.UPLINK), systems.get(name, SYSTEM))
+            for name in names
+        ]
         for one in made:
             if one.uplink != model.UPLINK:
                 # Before Linux 6.2 a link had to be down for it.

@@ -12,6 +12,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import types
 import typing as t
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from direct_iface import A, attempt, element, nic
 from labkit import cells, guest, image
 from libvirtd_fixture import Hypervisor
 from support import run_module, until
+
+if t.TYPE_CHECKING:
+    from labkit.hypervisor import System
 
 UPLINKS = {"hv1": "eth0", "hv2": "lan0", "hv3": "enp7s0"}
 ECHO_PORT = 7
@@ -82,10 +86,20 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def made(lab: str, names: tuple[str, ...] = ("hv1", "hv2"), indexes: int = 1024) -> t.Iterator[Hosts]:
-    """Make a lab of this name with two hosts, or with hv3 too, and remove it afterwards."""
+def made(
+    lab: str,
+    names: tuple[str, ...] = ("hv1", "hv2"),
+    indexes: int = 1024,
+    systems: t.Mapping[str, System] = types.MappingProxyType({}),
+) -> t.Iterator[Hosts]:
+    """Make a lab of this name with two hosts, or with hv3 too, and remove it afterwards.
+
+    ``systems`` has what single ones run in place of the others' system, by name.
+    """
     uplinks = {name: UPLINKS[name] for name in names}
-    with libvirtd_fixture.hypervisors(lab, names, indexes, management_network=True, uplinks=uplinks) as hosts:
+    with libvirtd_fixture.hypervisors(
+        lab, names, indexes, management_network=True, uplinks=uplinks, systems=systems
+    ) as hosts:
         for hv in hosts:
             # libvirt has a guest's kernel and initramfs read on each host, and copies none.
             guest.install_image(hv.cell, image.build(image.cache_dir(None)))
@@ -156,7 +170,15 @@ def move(
 ) -> dict[str, t.Any]:
     """Move web1 by libvirt_guest_migrate, which runs on the source, and return its result."""
     given = options(source, destination, **more)
-    return run_module("libvirt_guest_migrate", given, check=check, diff=True, prefix=source.prefix, patch=patch)
+    return run_module(
+        "libvirt_guest_migrate",
+        given,
+        check=check,
+        diff=True,
+        python=source.python,
+        prefix=source.prefix,
+        patch=patch,
+    )
 
 
 def where(hosts: Hosts, name: str) -> Where:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import types
 import typing as t
 from pathlib import Path
 
@@ -54,10 +55,12 @@ def create(
     index_count: int = indexes.COUNT,
     cache: Path | None = None,
     system: hypervisor.System = hypervisor.MACHINE,
+    systems: t.Mapping[str, hypervisor.System] = types.MappingProxyType({}),
 ) -> Lab:
     """Make the lab unless it is there; on failure or interruption nothing of it stays.
 
-    The cache has the images of virtual machines, where the lab has any. The system is that of the others.
+    The cache has the images of virtual machines, where the lab has any. The system is that of the others, but for those
+    that have one of their own, by name.
     """
     check_machine(
         {**PROGRAMS, **(VM_PROGRAMS if lab.vm_names else {}), **(MANAGEMENT_PROGRAMS if lab.management else {})}
@@ -79,7 +82,7 @@ def create(
             say(f"lab {lab.name}: clearing away an unfinished or broken one")
             remove(there or lab)
         try:
-            build(lab, index_count, cache or image.cache_dir(None), system)
+            build(lab, index_count, cache or image.cache_dir(None), system, systems)
         except BaseException:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
@@ -98,7 +101,13 @@ def check_machine(programs: t.Mapping[str, str]) -> None:
         raise LabError(f"missing Debian packages: apt-get install {' '.join(missing)}")
 
 
-def build(lab: Lab, index_count: int, cache: Path, system: hypervisor.System) -> None:
+def build(
+    lab: Lab,
+    index_count: int,
+    cache: Path,
+    system: hypervisor.System,
+    systems: t.Mapping[str, hypervisor.System],
+) -> None:
     model.save(lab)
     if lab.release and lab.hypervisors:
         system = dataclasses.replace(system, root=debian.hypervisor_root(cache, lab.release))
@@ -116,7 +125,7 @@ def build(lab: Lab, index_count: int, cache: Path, system: hypervisor.System) ->
         vm.start(lab, machine, cache)
     for name in lab.hypervisors:
         say(f"lab {lab.name}: hypervisor {name} (namespaces, interface indexes, libvirtd)")
-        hypervisor.create(lab, lab.hypervisor(name), index_count, system)
+        hypervisor.create(lab, lab.hypervisor(name), index_count, systems.get(name, system))
     for machine in lab.vms:
         vm.wait(machine)
     lab.inventory.parent.mkdir()
