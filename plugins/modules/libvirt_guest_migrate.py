@@ -132,7 +132,10 @@ options:
   storage:
     description:
       - V(shared), both hosts see the guest's disks. V(copy) copies them whole, and V(incremental) what they have over
-        their backing files. libvirt expects the files to be there, of the same size.
+        their backing files. Neither is for disks that both hosts see, nor for a guest that does not run.
+      - For V(copy) the destination needs a storage pool of the same directory, or the files, of the same virtual size.
+        For V(incremental) it needs the files, over the same backing files.
+      - With V(shared) the task is refused if a running guest has a file on a file system of this host alone.
     type: str
     choices: [shared, copy, incremental]
     default: shared

@@ -114,6 +114,8 @@ class Both:
     Each has the text of its element in what libvirt sends. ``modes`` are the modes of the guest's links that libvirt
     does not know, by MAC address. ``blockers`` are the reasons why the guest cannot move at all, and ``unfit`` why it
     cannot move there. ``memory`` is the guest's, in bytes, and ``used`` what of it is in use, None if unknown.
+    ``disks`` are the files of its disks, and ``local_disks`` those that no other host sees, with the type of their file
+    system.
     """
 
     source: Side
@@ -130,6 +132,8 @@ class Both:
     links: Links = field(default_factory=dict)
     # Whether one of them could not be asked again: all is as it was before.
     is_outdated: bool = False
+    disks: tuple[str, ...] = ()
+    local_disks: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
     validate.interfaces(here, both, desired, [planned.get(id(iface), iface) for iface in (*both.live, *both.stored)])
     doubts = parity.check(desired, both, [(one, planned.get(id(one), one)) for one in both.live or both.stored])
     validate.fits(both)
+    validate.storage(here, both, desired)
     source, destination = both.source, both.destination
     before = Guest(here.name, here.uuid, source.name, here.instance, running=here.running)
     after = replace(
@@ -118,7 +119,7 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
         _view(destination.name, [new for _old, new in shown]),
         path="domain",
     )
-    return Plan((step,), (*validate.warnings(source, destination), *doubts))
+    return Plan((step,), (*validate.warnings(here, both), *doubts))
 
 
 def _rest(desired: Desired, both: Both, there: Domain) -> Plan[Guest]:

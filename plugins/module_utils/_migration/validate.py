@@ -102,6 +102,30 @@ def movable(domain: Domain, both: Both, desired: Desired) -> None:
         raise MacvtapError(f"domain {domain.name!r} cannot move: {', and '.join(reasons)}", path="domain")
 
 
+def storage(domain: Domain, both: Both, desired: Desired) -> None:
+    """Refuse a guest whose disks would not be on the destination, as far as that is known.
+
+    :raises MacvtapError: they would not.
+    """
+    if desired.storage != SHARED and both.disks and not domain.running:
+        raise MacvtapError(
+            f"the guest does not run, and libvirt copies the disks only of one that does. Start it first, or copy "
+            f"{join_names(both.disks)} to {both.destination.name} yourself, and set storage: shared",
+            path="storage",
+        )
+    if desired.storage == SHARED and both.local_disks and domain.running:
+        raise MacvtapError(
+            f"{_local(both)}, which {both.destination.name} does not see. To have the disks copied, set storage: copy",
+            path="storage",
+        )
+
+
+def _local(both: Both) -> str:
+    return join_names(
+        [f"{file} is on a file system of this host alone ({kind})" for file, kind in both.local_disks.items()]
+    )
+
+
 def interfaces(domain: Domain, both: Both, desired: Desired, there: t.Sequence[Iface]) -> None:
     """Refuse NICs that the destination cannot connect; ``there`` are all NICs as they are to be there.
 
@@ -204,8 +228,15 @@ def fits(both: Both) -> None:
         raise MacvtapError(f"{both.destination.name} cannot run it: {', and '.join(reasons)}", path=_DESTINATION)
 
 
-def warnings(source: Side, destination: Side) -> list[str]:
+def warnings(domain: Domain, both: Both) -> list[str]:
     """Return what may go wrong after the migration."""
+    source, destination = both.source, both.destination
+    found = []
+    if both.local_disks and not domain.running:
+        found.append(
+            f"{_local(both)}. Of a guest that does not run libvirt moves the configuration alone: copy that file to "
+            f"{destination.name} before you start it there"
+        )
     older = [
         f"{what} ({version_text(there)} there, {version_text(here)} here)"
         for what, here, there in (
@@ -214,12 +245,12 @@ def warnings(source: Side, destination: Side) -> list[str]:
         )
         if 0 < there < here
     ]
-    if not older:
-        return []
-    return [
-        f"{destination.name} has an older {' and '.join(older)}: libvirt and QEMU promise only that a guest can move "
-        "to newer ones"
-    ]
+    if older:
+        found.append(
+            f"{destination.name} has an older {' and '.join(older)}: libvirt and QEMU promise only that a guest can "
+            "move to newer ones"
+        )
+    return found
 
 
 def _mib(size: int) -> int:

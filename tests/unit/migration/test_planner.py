@@ -263,3 +263,28 @@ def test_where_a_guest_is_after_a_run_that_failed(now: Both, said: str) -> None:
 
 def test_a_guest_that_does_not_run_is_not_moved_to_where_nothing_is_stored() -> None:
     assert refused(replace(MOVE, persistent=False), both(WEB1)).startswith("persistent: the guest does not run")
+
+
+DISK = "/images/web1.qcow2"
+LOCAL: dict[str, t.Any] = {"disks": (DISK,), "local_disks": {DISK: "ext4"}}
+
+
+def test_a_running_guest_with_a_disk_that_the_destination_does_not_see_is_refused() -> None:
+    message = refused(MOVE, both(RUNNING, **LOCAL))
+    assert message == (
+        f"storage: {DISK} is on a file system of this host alone (ext4), which hv2 does not see. To have the disks "
+        "copied, set storage: copy"
+    )
+    for storage in ("copy", "incremental"):
+        assert planner.plan(replace(MOVE, storage=storage, transport="tls"), both(RUNNING, **LOCAL)).changed
+    # What is not known to be of this host alone is for libvirt to judge.
+    assert planner.plan(MOVE, both(RUNNING, disks=(DISK,))).changed
+
+
+def test_the_disks_of_a_guest_that_does_not_run_are_not_copied() -> None:
+    (warning,) = planner.plan(MOVE, both(WEB1, **LOCAL)).warnings
+    assert "moves the configuration alone" in warning
+    assert DISK in warning
+    message = refused(replace(MOVE, storage="copy", transport="tls"), both(WEB1, disks=(DISK,)))
+    assert message.startswith("storage: the guest does not run, and libvirt copies the disks only of one that does")
+    assert planner.plan(replace(MOVE, storage="copy", transport="tls"), both(WEB1)).changed

@@ -26,8 +26,8 @@ HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent / "guest"
 DEFAULT_CACHE = HERE.parents[3] / ".cache" / "lab"
 KERNEL = "linux-image-cloud-amd64"
-# The last one is for guest agents.
-MODULES = ("virtio_pci", "virtio_net", "8021q", "virtio_console")
+# The last two are for guest agents and disks.
+MODULES = ("virtio_pci", "virtio_net", "8021q", "virtio_console", "virtio_blk")
 BUSYBOX = Path("/bin/busybox")
 SCRIPTS = ("etherping.py", "qga.py")
 
