@@ -128,23 +128,32 @@ ip -4 address show dev eth0
     return Guest(name, mac, address[1], boot_id)
 
 
+def prepare(hosts: Hosts) -> Guest:
+    """Boot the guest that start() restores, unless that was done before.
+
+    It boots on the uplink itself. Who makes something else of that, such as a port of a bridge, prepares it first.
+    """
+    if hosts.booted is None:
+        hv = hosts.source
+        guest_booted = boot(hv, "web1", nic(A, hv.uplink))
+        hv.virsh("save", "web1", _IMAGE, "--running")
+        hv.virsh("undefine", "web1")
+        hosts.booted = guest_booted
+    return hosts.booted
+
+
 def start(hosts: Hosts, interface: str = "") -> Guest:
     """Start the guest web1 on the source, with a virtio NIC of the MAC address A, by default on the uplink itself.
 
     Only the first one of these hosts boots. All others are restored as that was then.
     """
-    hv = hosts.source
-    if hosts.booted is None:
-        guest_booted = boot(hv, "web1", nic(A, hv.uplink))
-        hv.virsh("save", "web1", _IMAGE, "--running")
-        hv.virsh("undefine", "web1")
-        hosts.booted = guest_booted
+    hv, booted = hosts.source, prepare(hosts)
     xml = hv.virsh("save-image-dumpxml", _IMAGE, "--security-info")
     if interface:
         xml = xml.replace(element(xml, A), interface)
     hv.define(xml)
     hv.virsh("restore", _IMAGE, "--xml", "/dev/stdin", stdin=xml)
-    return hosts.booted
+    return booted
 
 
 def migrate(source: Hypervisor, name: str, to: str, *words: str) -> str:

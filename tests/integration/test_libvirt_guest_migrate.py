@@ -54,6 +54,7 @@ def test_a_guest_moves_to_a_host_whose_uplink_has_another_name_and_back(hosts: H
 
 def test_a_guest_on_a_bridge_comes_to_the_uplink_itself(hosts: Hosts) -> None:
     hv1, hv2 = hosts.all
+    moved_guests.prepare(hosts)
     hv1.run("ip", "link", "add", "br0", "up", "type", "bridge", "forward_delay", "0")
     try:
         hv1.run("ip", "link", "set", "eth0", "master", "br0")
