@@ -127,8 +127,9 @@ def test_a_guest_stays_if_its_disk_would_not_be_there(hosts: Hosts, guest: Guest
         assert refused["msg"].endswith("To have the disks copied, set storage: copy")
         tunnelled = move(here, there, check=check, storage="copy")
         assert "storage: libvirt cannot copy disks through its own connection" in tunnelled["msg"]
-    # Neither a file nor a pool for it.
-    failed = move(here, there, transport="tls", storage="copy")
+    # Neither a file nor a pool for it. Over SSH libvirt would not always say so.
+    to = moved_guests.uri(there, "tls")
+    failed = move(here, there, destination_uri=to, transport="tls", storage="copy")
     assert "did not move to hv2: " in failed["msg"]
     assert DIRECTORY in failed["msg"]
     assert "It is still here" in failed["msg"]

@@ -27,6 +27,7 @@ HYPERVISOR = (
     "iproute2",
     "libvirt-clients",
     "libvirt-daemon-system",
+    "openssh-client",
     "openssh-server",
     "procps",
     "python3",
