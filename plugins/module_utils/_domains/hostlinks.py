@@ -19,7 +19,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink, sriov
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    holders,
+    messages,
+    netlink,
+    process_table,
+    sriov,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
@@ -125,7 +131,7 @@ def require(path: str) -> None:
     :raises MacvtapError: the kernel would refuse.
     """
     messages.require()
-    if holders.capable(_CAP_NET_ADMIN) is False:
+    if process_table.capable(_CAP_NET_ADMIN) is False:
         raise MacvtapError(
             "changing the macvtap link of a running guest needs root. Set become: true, or live: none", path=path
         )

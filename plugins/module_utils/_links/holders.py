@@ -15,14 +15,13 @@ import fcntl
 import os
 import re
 import stat
+import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _mountinfo, _text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import process_table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Holder, Holders, Links
 
-# PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the initial PID namespace, which has every process of the machine.
-_WHOLE = "pid:[4026531836]"
-_CAP_SYS_PTRACE = 19
 # A system call since Linux 5.6, with the same number on all architectures that libvirt runs guests on.
 _SYS_PIDFD_GETFD = 438
 # _IOR('T', 210, unsigned int) of linux/if_tun.h. Some architectures encode a direction in other bits.
@@ -30,16 +29,14 @@ _TUNGETIFF = 0x400454D2 if os.uname().machine.startswith(("ppc", "mips", "sparc"
 _IFREQ_SIZE = 40
 # A process that ends while it is looked at is gone at the next look. A new one may have its number.
 _ATTEMPTS = 3
+# Of one that has begun to end, the kernel shows descriptors until its memory is taken apart, and gives a copy of none.
+# How often to look again for the end, and after how many seconds each.
+_ENDING, _PAUSE = 50, 0.01
 _NOT_ROOT = "some processes cannot be inspected; run the task as root (become: true), with CAP_SYS_PTRACE"
 _OTHER_USERS = (
     "this process runs in a user namespace, as in a rootless container, and may not inspect processes outside. Run the "
     "task outside, as root"
 )
-_CONTAINED = (
-    "this process runs in its own PID namespace, as in a container, and a process outside may hold the tap. Run the "
-    "task outside, or mount the host's /proc in the container, for example at /run/host/proc"
-)
-_HIDDEN = "/proc is mounted with hidepid, and this process lacks CAP_SYS_PTRACE on the host"
 _NO_NUMBER = (
     "the device number of its tap is unknown: no sysfs of its network namespace could be mounted, and /sys is missing "
     "or belongs to another namespace"
@@ -68,15 +65,15 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
     desired = set(devices)
     if not desired:
         return held, ""
-    proc, doubt = _process_table()
+    proc, doubt = process_table.find()
     try:
         directories = [f"{proc}/{name}" for name in os.listdir(proc) if name.isdigit()]
     except OSError:
         return held, f"{proc} cannot be read"
     # Of a process that has another number here, descriptors cannot be looked at: they count.
-    is_same_number = _pid_namespace(f"{proc}/self") == _WHOLE
+    is_same_number = process_table.namespace(f"{proc}/self") == process_table.WHOLE
     for directory in directories:
-        found = _inspect(directory, desired, look=is_same_number)
+        found = _settled(directory, desired, look=is_same_number)
         if found is None:
             # Init holds no tap, and some systems let no one inspect it.
             if directory != f"{proc}/1":
@@ -87,48 +84,18 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
     return held, doubt
 
 
-def _process_table() -> tuple[str, str]:
-    """Return the mount point of a procfs, and why processes may be missing in it ("": none are)."""
-    mounts = _mounted_tables()
-    for proc in ("/proc", *(path for path in mounts if path != "/proc")):
-        if any(_pid_namespace(f"{proc}/{process}") == _WHOLE for process in ("self", "1", "2")):
-            return proc, _HIDDEN if _hides(mounts.get(proc, "")) else ""
-    return "/proc", _CONTAINED
+def _settled(directory: str, desired: t.Collection[Device], *, look: bool) -> set[Device] | None:
+    """As :func:`_inspect`, of a process that does not end. What one shows that ends is over right away.
 
-
-def _pid_namespace(directory: str) -> str:
-    # Only the procfs of the initial namespace shows its processes; there, PID 2 is a kernel thread.
-    try:
-        return os.readlink(f"{directory}/ns/pid")
-    except OSError:
-        return ""
-
-
-def _mounted_tables() -> dict[str, str]:
-    """Return the mount options of every complete procfs, by mount point."""
-    try:
-        mounts = _mountinfo.read()
-    except OSError:
-        return {}
-    return {one.place: one.of_filesystem for one in mounts if one.kind == "proc" and one.root == "/"}
-
-
-def _hides(options: str) -> bool:
-    values = dict(option.partition("=")[::2] for option in options.split(","))
-    if values.get("hidepid", "0") in ("0", "off"):
-        return False
-    # A capability in a user namespace shows nothing outside of it.
-    return not capable(_CAP_SYS_PTRACE) or _child.is_in_user_namespace()
-
-
-def capable(capability: int) -> bool | None:
-    """Whether this process has a capability, by its number in linux/capability.h; None if unknown."""
-    try:
-        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
-            effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", file.read(), re.MULTILINE)
-    except OSError:
-        return None
-    return None if effective is None else bool(int(effective[1], 16) >> capability & 1)
+    One whose first thread alone has ended looks the same, and is waited for in vain.
+    """
+    found = _inspect(directory, desired, look=look)
+    for _attempt in range(_ENDING):
+        if not found or _command(directory)[0]:
+            break
+        time.sleep(_PAUSE)
+        found = _inspect(directory, desired, look=look)
+    return found
 
 
 def _inspect(directory: str, desired: t.Collection[Device], *, look: bool) -> set[Device] | None:
@@ -243,19 +210,33 @@ def _is_left_over(process: int, descriptor: int, device: int) -> bool:
 
 
 def _holder(directory: str) -> Holder:
-    pid = _pid(directory)
+    words = _command(directory)
+    return Holder(_pid(directory), os.path.basename(words[0]) or _name(directory), _domain(words))
+
+
+def _command(directory: str) -> list[str]:
+    """Return the words of a process's command line; one empty word if its first thread has ended."""
     try:
         with open(f"{directory}/cmdline", "rb") as file:
-            words = file.read().decode(errors="replace").split("\0")
+            return file.read().decode(errors="replace").split("\0")
     except OSError:
-        words = [""]
-    return Holder(pid, os.path.basename(words[0]), _domain(words))
+        return [""]
+
+
+def _name(directory: str) -> str:
+    try:
+        with open(f"{directory}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def _pid(directory: str) -> int:
     """Return the PID in our PID namespace, or the one in the procfs if the process is not in ours."""
     number = os.path.basename(directory)
-    if os.path.dirname(directory) == "/proc" or _pid_namespace(directory) != _pid_namespace("/proc/self"):
+    if os.path.dirname(directory) == "/proc" or process_table.namespace(directory) != process_table.namespace(
+        "/proc/self"
+    ):
         return int(number)
     try:
         with open(f"{directory}/status", encoding="utf-8", errors="replace") as file:
