@@ -5,7 +5,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule browser-test bench matrix specs torture build clean
+.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule browser-test bench matrix specs torture build docs importer release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,8 +50,8 @@ molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual ma
 	@.ci/setup debian molecule
 	@.ci/test molecule
 
-browser-test: ## The report's page in Chromium, which it installs if there is none: 300 MB (root on Debian)
-	@.ci/setup chromium browser
+browser-test: ## The report's page and the site in Chromium, which it installs if there is none: 300 MB (root on Debian)
+	@.ci/setup chromium browser docs
 	@pytest tests/browser
 
 bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 35 min)
@@ -73,6 +73,18 @@ torture: ## Random sequences of runs while anything else happens, on models, and
 build: ## The collection's archive, in build/ (any user; with the ansible-core that there is, or one in .venv)
 	@command -v ansible-galaxy >/dev/null || .ci/setup build
 	@ansible-galaxy collection build --force --output-path build
+
+docs: ## The site of the documentation, in build/site, without a network once installed (any user, 1 min)
+	@.ci/setup docs
+	@python .ci/website.py
+
+importer: ## What Galaxy checks when the archive is uploaded: no warning (any user, 2 min)
+	@.ci/setup release
+	@python .ci/importer.py
+
+release: ## Changelog, version, commit, tag, archive; VERSION=1.0.0 DRY_RUN=yes REPOSITORY=https://… (see CONTRIBUTING.md)
+	@.ci/setup release
+	@python .ci/release.py
 
 clean: ## Remove what was made here: the demo, .venv and the caches
 	@[ ! -d /run/linuxvirt-lab/macvtap-demo ] || $(MAKE) demo-down

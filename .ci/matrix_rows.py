@@ -212,6 +212,34 @@ def python_path(version: str) -> str | None:
     return newest_debian(version) if version == PYTHONS[-1] else interpreter(version)
 
 
+def installed(*parts: str, **names: str) -> dict[str, str]:
+    """Install parts of the set-up, and return the versions of these distributions by the names that the page has."""
+    subprocess.run([".ci/setup", *parts], cwd=ROOT, check=True)
+    code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    argv = [".venv/bin/python", "-c", code, *names.values()]
+    done = subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(zip(names, done.stdout.split()))
+
+
+def publishing_rows() -> list[Row]:
+    return [
+        Row(
+            "publishing, archive",
+            "what Galaxy checks of an archive, without a warning; ansible-builder",
+            [".venv/bin/python", ".ci/importer.py"],
+            lambda: installed(
+                "release", **{"galaxy-importer": "galaxy-importer", "ansible-builder": "ansible-builder"}
+            ),
+        ),
+        Row(
+            "publishing, site",
+            "every page of the site and of the report in a browser",
+            pytest("browser", "tests/browser"),
+            lambda: installed("chromium", "browser", "docs", Sphinx="sphinx", Playwright="playwright"),
+        ),
+    ]
+
+
 def pytest(name: str, *paths: str) -> list[str]:
     return ["pytest", "-q", "-o", f"cache_dir={WORK}/pytest", f"--junitxml={WORK / name}.xml", *paths]
 
@@ -224,4 +252,5 @@ def rows() -> list[Row]:
         *map(libvirt_row, LIBVIRT_ON),
         *(versions_row("bookworm", release) for release in LIBVIRT_ON),
         *map(vm_row, debian.RELEASES),
+        *publishing_rows(),
     ]

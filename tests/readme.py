@@ -11,9 +11,12 @@ import shutil
 import subprocess
 import sys
 
+import yaml
 from support import ROOT
 
-ARCHIVE = "linuxvirt-macvtap-0.1.0.tar.gz"
+_GALAXY = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
+VERSION = _GALAXY["version"]
+ARCHIVE = f"{_GALAXY['namespace']}-{_GALAXY['name']}-{VERSION}.tar.gz"
 # What a clone does not have. That .collections leads back to the checkout is part of it.
 _NOT_CLONED = shutil.ignore_patterns(
     ".git", ".venv", ".cache", ".ansible", "build", "__pycache__", ".*_cache", ".hypothesis"

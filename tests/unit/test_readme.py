@@ -37,17 +37,35 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_the_archive_has_the_version_of_the_collection() -> None:
-    galaxy = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
-    assert f"{galaxy['namespace']}-{galaxy['name']}-{galaxy['version']}.tar.gz" == readme.ARCHIVE
-    assert readme.ARCHIVE in readme.file("Install")
+    for name in ("README.md", "docs/example/collections/requirements.yml"):
+        named = set(re.findall(r"linuxvirt-macvtap-[\w.-]+\.tar\.gz", (ROOT / name).read_text(encoding="utf-8")))
+        assert named == {readme.ARCHIVE}
 
 
 def test_the_install_command_installs_the_collection(tmp_path: pathlib.Path) -> None:
     reader = readme.Reader(tmp_path)
-    assert "linuxvirt.macvtap:0.1.0 was installed successfully" in reader.installs()
+    assert f"linuxvirt.macvtap:{readme.VERSION} was installed successfully" in reader.installs()
     assert (tmp_path / ".ansible/collections/ansible_collections/linuxvirt/macvtap/MANIFEST.json").exists()
     ((command,),) = readme.commands("Modules")
     assert "source" in reader.types(command, reader.project).stdout
+
+
+def test_the_same_command_upgrades_an_older_version(tmp_path: pathlib.Path) -> None:
+    reader = readme.Reader(tmp_path)
+    current = [
+        (path, path.read_text(encoding="utf-8")) for path in (reader.clone / "galaxy.yml", reader.clone / "README.md")
+    ]
+    galaxy = current[0][0]
+    galaxy.write_text(galaxy.read_text(encoding="utf-8").replace(readme.VERSION, "0.1.0"), encoding="utf-8")
+    reader.types("make build", reader.clone)
+    older = readme.ARCHIVE.replace(readme.VERSION, "0.1.0")
+    reader.types(f"ansible-galaxy collection install {reader.clone}/build/{older}", reader.project)
+    for path, text in current:
+        path.write_text(text, encoding="utf-8")
+    assert f"linuxvirt.macvtap:{readme.VERSION} was installed successfully" in reader.installs()
+    assert f"linuxvirt.macvtap {readme.VERSION}" in " ".join(
+        reader.types("ansible-galaxy collection list linuxvirt.macvtap", reader.project).stdout.split()
+    )
 
 
 @pytest.mark.parametrize(("example", "shown"), [("group_vars/hypervisors.yml", 0), ("host_vars/hv1.yml", 1)])

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Run what Galaxy runs on an archive that is uploaded to it, and fail on anything that it warns of.
+
+    importer.py [ARCHIVE]
+
+Without an archive, that of the checkout is made first, as it would be published. Its addresses are those that
+`make release` is given, or examples. Then the execution environment is described as ansible-builder would build it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import sys
+import tempfile
+import typing as t
+
+import published
+import release
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLES = {
+    "REPOSITORY": "https://example.org/macvtap",
+    "DOCUMENTATION": "https://example.org/docs",
+    "ISSUES": "https://example.org/macvtap/issues",
+}
+# Beside its defaults.
+SETTINGS = {"GALAXY_IMPORTER_RUN_FLAKE8": "yes", "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "yes"}
+ENVIRONMENT = ROOT / "docs/example/awx/execution-environment.yml"
+
+
+class Heard(logging.Handler):
+    """Keeps what a logger warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def imported(archive: pathlib.Path) -> list[str]:
+    """Import an archive as Galaxy does, and return its warnings.
+
+    :raises galaxy_importer.exceptions.ImporterError: Galaxy would refuse it.
+    """
+    os.environ.update(SETTINGS)
+    from galaxy_importer import collection
+
+    logger = logging.getLogger("importer")
+    logger.propagate = False
+    heard = Heard()
+    logger.addHandler(heard)
+    with archive.open("rb") as file:
+        collection.import_collection(file, logger=logger)
+    return heard.messages
+
+
+def main(arguments: t.Sequence[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="macvtap-importer-") as work:
+        directory = pathlib.Path(work)
+        try:
+            if arguments:
+                archive = pathlib.Path(arguments[0])
+            else:
+                given = {name: os.environ.get(name) or example for name, example in EXAMPLES.items()}
+                where = published.place(given)
+                archive = release.archive(release.copied(ROOT, directory / "copy"), where, directory)
+            from galaxy_importer.exceptions import ImporterError
+
+            try:
+                messages = imported(archive)
+            except ImporterError as error:
+                messages = [f"refused: {error}"]
+            build = ["ansible-builder", "create", "--file", ENVIRONMENT, "--context", directory / "context"]
+            release.run(*build, cwd=ENVIRONMENT.parent)
+        except (OSError, published.PlaceError, release.ReleaseError) as error:
+            messages = [str(error)]
+    for message in messages:
+        print(f"importer: {message}", file=sys.stderr)
+    print(f"importer: {len(messages)} warnings" if messages else "importer: no warnings")
+    return 1 if messages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
