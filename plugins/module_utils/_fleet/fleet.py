@@ -233,9 +233,10 @@ def _purged(links: t.Iterable[Values], variables: Variables) -> frozenset[str]:
     group = variables.get("macvtap_links_group")
     in_group = str(group) if group and variables.get("macvtap_links_purge") else None
     shims = variables.get("macvtap_host_access_purge")
-    return frozenset(
-        link["name"]
-        for link in links
-        if (link.get("kind") == "macvtap" and str(link.get("group")) == in_group)
-        or (shims and link.get("kind") == "macvlan" and link.get("alias") == OWNER_ALIAS)
-    )
+
+    def is_purged(link: Values) -> bool:
+        if link.get("kind") == "macvtap":
+            return str(link.get("group")) == in_group
+        return bool(shims) and link.get("kind") == "macvlan" and link.get("alias") == OWNER_ALIAS
+
+    return frozenset(link["name"] for link in links if is_purged(link))

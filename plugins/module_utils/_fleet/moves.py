@@ -96,11 +96,10 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
         if (name, source) in done:
             continue
         candidates = _candidates(name, source, options)
-        against = {
-            host: _against(name, memory, rooms.get(host), options)
-            or _parted(domain, grounds[source], grounds[host], options)
-            for host in candidates
-        }
+        against = {}
+        for host in candidates:
+            against[host] = _against(name, memory, rooms.get(host), options)
+            against[host] = against[host] or _parted(domain, grounds[source], grounds[host], options)
         fitting = [host for host in candidates if not against[host]]
         if not fitting:
             reasons = "; ".join(f"{host}: {reason}" for host, reason in against.items())

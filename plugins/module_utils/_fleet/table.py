@@ -22,8 +22,9 @@ def table(conflicts: t.Sequence[Values], gaps: t.Sequence[Values] = ()) -> str:
     lines = [head] if blocks else []
     indent = " " * (max(len(row[0]) for row in all_rows) + 2)
     for rows, conflict in blocks:
-        lines += remaining[: len(rows)]
-        remaining = remaining[len(rows) :]
+        count = len(rows)
+        lines += remaining[:count]
+        remaining = remaining[count:]
         lines.append(f"{indent}{conflict['message']}")
         if conflict.get("allowed"):
             lines.append(f"{indent}allowed by macvtap_preflight_allow")

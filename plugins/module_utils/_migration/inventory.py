@@ -22,13 +22,16 @@ class _Stage(t.Protocol):
     """A task of a role: its module and options, or the error why they are unknown."""
 
     @property
-    def module(self) -> str: ...
+    def module(self) -> str:
+        """The module's name without its collection."""
 
     @property
-    def options(self) -> t.Mapping[str, t.Any]: ...
+    def options(self) -> t.Mapping[str, t.Any]:
+        """What the role gives it."""
 
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> str | None:
+        """Why they are unknown, or None."""
 
 
 def check(name: str, own: str, hosts: t.Sequence[str]) -> None:
