@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import typing as t
 
 import pytest
 import readme
+import yaml
 from labkit import cells, guest, image, indexes, lifecycle, model
 from support import ROOT
 
@@ -79,6 +81,50 @@ def test_the_playbooks_put_the_fleet_on_the_lan_and_take_it_off(lab: model.Lab, 
     ((teardown,),) = readme.commands("What happens when an entry is deleted")
     reader.types(teardown, reader.project)
     assert interfaces(lab, "hv1") + interfaces(lab, "hv2") == []
+
+
+def test_a_new_guest_gets_its_nic_as_its_page_says(lab: model.Lab, reader: readme.Reader) -> None:
+    page = "docs/new-guests.md"
+    (later,), (site,), (at_once,) = readme.commands("With virt-install", page)
+    hypervisor = lab.hypervisor("hv1")
+
+    def on_hypervisor(line: str) -> None:
+        # The machine may have no KVM.
+        line = line.replace("virt-install", "virt-install --virt-type qemu")
+        subprocess.run([*cells.enter(hypervisor), "sh", "-ec", line], check=True)
+
+    declared = yaml.safe_load(readme.file("With virt-install", page))["macvtap_domains_interfaces"]
+    # This host has no udev, so there is no rule for multicast to add.
+    web4 = {"domain": "web4", "mac": re.findall("mac.address=([0-9a-f:]+)", at_once)[0]}
+    # What the other tests declare is another matter.
+    inventory = reader.project / "new"
+    inventory.mkdir()
+    shutil.copy(lab.inventory, inventory)
+    site = site.replace("-i inventory", "-i new/ --limit hv1 -e @new.json")
+    variables = {"macvtap_uplink": "eth0", "macvtap_hosts": "hv1", "macvtap_domains_interfaces": declared}
+    new = reader.project / "new.json"
+    new.write_text(json.dumps(variables), encoding="utf-8")
+    on_hypervisor("mkdir -p /var/lib/libvirt/images && truncate -s 8M /var/lib/libvirt/images/web3.img")
+    on_hypervisor("truncate -s 8M /var/lib/libvirt/images/web4.img")
+    try:
+        on_hypervisor(later)
+        assert "(live)" in reader.types(f"{site} --diff", reader.project).stdout
+        on_hypervisor(at_once)
+        new.write_text(json.dumps({**variables, "macvtap_domains_interfaces": [*declared, web4]}), encoding="utf-8")
+        shown = reader.types(f"{site} --diff", reader.project).stdout
+        assert "+++ after" not in shown
+        assert "changed=0" in shown
+        # Defined once more, by a tool that does not know of the NIC.
+        on_hypervisor("virsh dumpxml --inactive web3 | sed '/<interface/,/<.interface>/d' | virsh define /dev/stdin")
+        checked = reader.types(site.replace("site", "verify"), reader.project, check=False)
+        assert "web3 52:54:00:00:01:03" in checked.stdout + checked.stderr
+        assert checked.returncode != 0
+        reader.types(site, reader.project)
+        reader.types(site.replace("site", "verify"), reader.project)
+    finally:
+        for name in ("web3", "web4"):
+            subprocess.run([*cells.enter(hypervisor), "virsh", "destroy", name], check=False)
+            subprocess.run([*cells.enter(hypervisor), "virsh", "undefine", name], check=False)
 
 
 def test_the_example_project_runs_as_its_page_says(lab: model.Lab, reader: readme.Reader) -> None:
