@@ -95,6 +95,14 @@ options:
   destination_segment:
     description: The same of the destination.
     type: raw
+  apply_stored:
+    description:
+      - Whether a running guest gets on the destination what is stored for its NICs here. By default, they stay on what
+        they run with, until the guest is stopped and started.
+      - So a change that RV(linuxvirt.macvtap.libvirt_direct_iface#module:restart_required) lists takes effect while
+        the guest runs, if it is of what a NIC is connected to. What the guest itself sees, such as the model, waits on.
+    type: bool
+    default: false
   prepared:
     description:
       - Whether the destination has what this host keeps for the guest's NICs already, as RV(rules) has it. If there is

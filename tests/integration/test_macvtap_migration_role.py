@@ -22,10 +22,22 @@ if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
+Values = t.Dict[str, t.Any]
+# Its firmware halts at once.
+ON_BRIDGE = """
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>old1</name><memory unit='MiB'>32</memory>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
+  <devices>
+    <interface type='bridge'><mac address='52:54:00:00:01:09'/><source bridge='br9'/><model type='virtio'/></interface>
+    <controller type='usb' model='none'/><memballoon model='none'/>
+  </devices>
+  <qemu:commandline><qemu:arg value='-bios'/><qemu:arg value='qboot.rom'/></qemu:commandline>
+</domain>"""
 
 
-def play(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, source: Hypervisor, to: Hypervisor) -> None:
-    """Move web1 by the role."""
+def play(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, source: Hypervisor, role: Values) -> str:
+    """Run a role on one of the hosts."""
     declared = {
         hv.cell.name: {
             "ansible_host": f"{hv.cell.name}.{hv.cell.lab}",
@@ -38,10 +50,8 @@ def play(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, sourc
     }
     inventory, playbook = directory / "inventory.yml", directory / "play.yml"
     inventory.write_text(yaml.safe_dump({"hypervisors": {"hosts": declared}}))
-    guests = [{"domain": "web1", "destination": to.cell.name}]
-    role = {"role": "linuxvirt.macvtap.macvtap_migration", "vars": {"macvtap_migration_guests": guests}}
     playbook.write_text(yaml.safe_dump([{"hosts": source.cell.name, "gather_facts": False, "roles": [role]}]))
-    installed.Fleet(source.lab, directory, collections).play(str(playbook), inventory=inventory)
+    return installed.Fleet(source.lab, directory, collections).play(str(playbook), inventory=inventory).stdout
 
 
 def test_a_guest_that_receives_all_multicast_does_so_on_the_other_host(
@@ -53,7 +63,37 @@ def test_a_guest_that_receives_all_multicast_does_so_on_the_other_host(
     assert not guest.hears()
     ok(run_module("libvirt_direct_iface", {"domain": "web1", "mac": A, "allmulticast": True}, prefix=here.prefix))
     assert guest.hears()
-    play(hosts, tmp_path, installed.collections(tmp_path_factory.getbasetemp() / "installed"), here, there)
+    guests = [{"domain": "web1", "destination": there.cell.name}]
+    role = {"role": "linuxvirt.macvtap.macvtap_migration", "vars": {"macvtap_migration_guests": guests}}
+    play(hosts, tmp_path, installed.collections(tmp_path_factory.getbasetemp() / "installed"), here, role)
     moved_guests.assert_whole(hosts, moved, there)
     guest.hv = there
     assert (guest.answers(), guest.hears()) == (True, True)
+
+
+def test_a_guest_gets_off_its_bridge_by_a_move(
+    hosts: Hosts, tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    here, there = hosts.all
+    here.run("ip", "link", "add", "br9", "type", "bridge")
+    here.run("ip", "link", "set", "br9", "up")
+    try:
+        here.define(ON_BRIDGE)
+        here.virsh("start", "old1")
+        nic = {"domain": "old1", "mac": "52:54:00:00:01:09", "convert": True}
+        variables = {"macvtap_domains_interfaces": [nic], "macvtap_domains_migrate_to": there.cell.name}
+        role = {"role": "linuxvirt.macvtap.macvtap_domains", "vars": variables}
+        play(hosts, tmp_path, installed.collections(tmp_path_factory.getbasetemp() / "installed"), here, role)
+        assert [hv.virsh("list", "--all", "--name").split() for hv in hosts.all] == [[], ["old1"]]
+        for options in ((), ("--inactive",)):
+            shown = there.virsh("dumpxml", "old1", *options)
+            assert "<interface type='direct'>" in shown
+            assert f"<source dev='{there.uplink}' mode='bridge'/>" in shown
+        assert len(there.macvtaps()) == 1
+    finally:
+        for hv in hosts.all:
+            if "old1" in hv.virsh("list", "--name").split():
+                hv.virsh("destroy", "old1")
+            if "old1" in hv.virsh("list", "--all", "--name").split():
+                hv.virsh("undefine", "old1")
+        here.run("ip", "link", "del", "br9")

@@ -22,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import g
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links as keeper_links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modprobe, modules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel_host
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, speed, udev
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, process_table, speed, udev
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host as persistence_host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import model, systemd_unit
@@ -135,9 +135,9 @@ def _number(data: bytes) -> None:
 
 
 def _process(data: bytes) -> None:
-    with opened(holders, data), opened(_mountinfo, data):
-        holders.capable(19)
-        _private(holders, "_mounted_tables")()
+    with opened(holders, data), opened(process_table, data), opened(_mountinfo, data):
+        process_table.capable(19)
+        _private(process_table, "_mounted_tables")()
         _private(holders, "_is_on_fuse")("/proc/7", "3")
         _private(holders, "_holder")(f"/proc/{os.getpid()}")
     with opened(_mountinfo, data):

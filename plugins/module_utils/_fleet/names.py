@@ -29,6 +29,7 @@ _OTHER_VARIABLES = frozenset(
         *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
         *(f"macvtap_networks_{name}" for name in ("networks", "check_relay", "force", "uri")),
         *(f"macvtap_domains_{name}" for name in ("interfaces", "check_relay", "pause_max", "timeout", "uri")),
+        "macvtap_domains_migrate_to",
         *(f"macvtap_host_access_{name}" for name in ("shims", "addresses", "guests", "persistence")),
         *(f"macvtap_migration_{name}" for name in ("guests", "uri", "transport", "storage", "bandwidth", "downtime")),
         *(f"macvtap_migration_{name}" for name in ("timeout", "on_timeout", "live", "from", "to", "targets", "apart")),
@@ -48,6 +49,7 @@ _INTERNAL = frozenset(
         *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
         *(f"macvtap_verify_{name}" for name in ("undeclared", "outcome")),
+        *(f"macvtap_domains_{name}" for name in ("late", "unconnected", "waiting")),
         *(f"macvtap_migration_{name}" for name in ("look", "looks", "planned", "moves", "stuck", "lines")),
     )
 )

@@ -71,6 +71,8 @@ class Desired:
     timeout: int = 0
     on_timeout: str = ABORT
     prepared: bool = False
+    # Whether running NICs get on the destination what is stored for them here, and not what they run with.
+    apply_stored: bool = False
     # What of it the destination has been given; None if that is not known.
     rules: tuple[t.Mapping[str, t.Any], ...] | None = field(default=None, repr=False)
     destination_host: t.Mapping[str, t.Any] | None = field(default=None, repr=False)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired, NicThere
 
 _OF_UPLINK, _OF_NETWORK = ("source", "mode"), ("network", "portgroup")
 # What an interface shows of what it is connected to.
@@ -44,6 +44,33 @@ def edits(ifaces: t.Iterable[Iface], desired: Desired, modes: t.Mapping[str, str
         given = declared.get(iface.mac) or _by_uplink(iface, desired.uplinks)
         moved.append((iface, there(iface, given, (modes or {}).get(iface.mac))))
     return tuple((before, after) for before, after in moved if before != after)
+
+
+def as_stored(desired: Desired, live: t.Iterable[Iface], stored: t.Iterable[Iface]) -> Desired:
+    """Return a migration that also connects the running NICs to what is stored for them.
+
+    A NIC that is stored on something else than a macvtap link stays as it runs.
+    """
+    declared = {nic.mac for nic in desired.nics}
+    kept = {iface.mac: iface for iface in stored if iface.type == "direct" and iface.mac not in declared}
+    more = [
+        NicThere("apply_stored", iface.mac, _stored_there(kept[iface.mac], desired.uplinks))
+        for iface in live
+        if iface.mac in kept and _connection(iface, kept[iface.mac]) != _connection(kept[iface.mac], kept[iface.mac])
+    ]
+    return replace(desired, nics=(*desired.nics, *more))
+
+
+def _connection(iface: Iface, stored: Iface) -> tuple[t.Any, ...]:
+    """Return what an interface is connected to, by what is stored: libvirt adds a network's uplink to one that runs."""
+    names = _OF_NETWORK if stored.get("network") is not None else (*_OF_UPLINK, "network")
+    return (iface.type, *map(iface.get, names))
+
+
+def _stored_there(stored: Iface, uplinks: t.Mapping[str, str]) -> dict[str, str]:
+    names = _OF_NETWORK if stored.get("network") is not None else _OF_UPLINK
+    found = {name: text for name in names if (text := stored.get(name)) is not None}
+    return {**found, **_by_uplink(stored, uplinks)}
 
 
 def _by_uplink(iface: Iface, uplinks: t.Mapping[str, str]) -> dict[str, str]:

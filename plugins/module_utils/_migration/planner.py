@@ -89,6 +89,8 @@ def misconnected(guest: Guest, both: Both) -> str:
 
 
 def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
+    if desired.apply_stored:
+        desired = nics.as_stored(desired, both.live, both.stored)
     live = nics.edits(both.live, desired, both.modes)
     stored = nics.edits(both.stored, desired)
     planned = {id(before): after for before, after in (*live, *stored)}

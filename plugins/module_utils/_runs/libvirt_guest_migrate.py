@@ -107,6 +107,7 @@ SPECIFICATION: _glue.Specification = {
         "destination_host": {"type": "dict"},
         "segment": {"type": "raw"},
         "destination_segment": {"type": "raw"},
+        "apply_stored": {"type": "bool", "default": False},
         "prepared": {"type": "bool", "default": False},
         "rules": {"type": "list", "elements": "dict"},
         "live": {"type": "bool", "default": True},
