@@ -5,7 +5,7 @@
     importer.py [ARCHIVE]
 
 Without an archive, that of the checkout is made first, as it would be published. Its addresses are those that
-`make release` is given, or examples. Then the execution environment is described as ansible-builder would build it.
+`make release` is given, or examples. Then ansible-builder is asked what the archive needs in an execution environment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ EXAMPLES = {
 }
 # Beside its defaults.
 SETTINGS = {"GALAXY_IMPORTER_RUN_FLAKE8": "yes", "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "yes"}
-ENVIRONMENT = ROOT / "docs/example/awx/execution-environment.yml"
 
 
 class Heard(logging.Handler):
@@ -59,6 +58,17 @@ def imported(archive: pathlib.Path) -> list[str]:
     return heard.messages
 
 
+def needed(archive: pathlib.Path, to: pathlib.Path) -> list[str]:
+    """Return what is wrong with what the installed archive says of its needs.
+
+    :raises release.ReleaseError: ansible-builder cannot read it.
+    """
+    # Not in the checkout, whose settings have Ansible find the collection there.
+    release.run("ansible-galaxy", "collection", "install", archive, "--collections-path", to, cwd=to.parent)
+    shown = release.run("ansible-builder", "introspect", to, cwd=to.parent)
+    return [f"ansible-builder introspect: no {name}" for name in ("openssh-client",) if name not in shown]
+
+
 def main(arguments: t.Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="macvtap-importer-") as work:
         directory = pathlib.Path(work)
@@ -75,8 +85,7 @@ def main(arguments: t.Sequence[str]) -> int:
                 messages = imported(archive)
             except ImporterError as error:
                 messages = [f"refused: {error}"]
-            build = ["ansible-builder", "create", "--file", ENVIRONMENT, "--context", directory / "context"]
-            release.run(*build, cwd=ENVIRONMENT.parent)
+            messages += needed(archive, directory / "installed")
         except (OSError, published.PlaceError, release.ReleaseError) as error:
             messages = [str(error)]
     for message in messages:

@@ -65,12 +65,6 @@ ON_BRIDGE = Iface(MAC, "bridge", values={"model": "virtio"}, origin="br0", xml="
         (NIC, replace(NIC, values={**NIC.values, "source": "eth9"}), {"source": "eth9"}),
         (replace(NIC, values={**NIC.values, "mode": "vepa"}), NIC, {"source": "lan0", "mode": "bridge"}),
         (NIC, replace(NIC, values={"network": "lan"}), {"network": "lan", "source": None}),
-        # On the network already: libvirt adds its uplink to the running one.
-        (
-            replace(NIC, values={**NIC.values, "network": "lan"}),
-            replace(NIC, values={"network": "lan"}),
-            {"network": "lan", "source": "lan0"},
-        ),
         # Nothing else than a macvtap link is made.
         (NIC, ON_BRIDGE, {"source": "lan0"}),
     ],
