@@ -62,11 +62,11 @@ def test_an_address_that_a_trusted_guest_has_set_is_no_fault() -> None:
 def test_a_user_with_unknown_capabilities_may_try_to_change_links(
     monkeypatch: pytest.MonkeyPatch, capable: bool | None
 ) -> None:
-    monkeypatch.setattr(hostlinks.holders, "capable", lambda _number: capable)
+    monkeypatch.setattr(hostlinks.process_table, "capable", lambda _number: capable)
     hostlinks.require("interfaces[1]")
 
 
 def test_who_may_not_change_links_is_refused_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hostlinks.holders, "capable", lambda _number: False)
+    monkeypatch.setattr(hostlinks.process_table, "capable", lambda _number: False)
     with pytest.raises(MacvtapError, match=r"^interfaces\[1\]: changing the macvtap link .* Set become: true"):
         hostlinks.require("interfaces[1]")
