@@ -57,7 +57,7 @@ class Parser:
         try:
             with _limited():
                 self.read(sample)
-        except self.refuses:
+        except self.refuses:  # pylint: disable=catching-non-exception
             return
         except ViolationError:
             raise

@@ -13,6 +13,7 @@ import sys
 import typing as t
 
 import pytest
+import yaml
 from support import ROOT
 
 ROLES = {
@@ -45,8 +46,20 @@ def tasks() -> dict[str, list[Task]]:
             current = found[pathlib.Path(line).stem] = []
         match = re.fullmatch(r"      (?:linuxvirt\.macvtap\.(\w+) : )?(.*?)\tTAGS: \[(.*)\]", line)
         if match:
-            current.append(Task(match[1] or "", match[2], frozenset(match[3].split(", ")) - {""}))
+            role = match[1] or including().get(match[2], "")
+            current.append(Task(role, match[2], frozenset(match[3].split(", ")) - {""}))
     return found
+
+
+@functools.lru_cache
+def including() -> dict[str, str]:
+    """Return the roles of the tasks that include another role, by the tasks' names: Ansible lists them without."""
+    return {
+        task["name"]: path.parts[-3]
+        for path in ROOT.glob("roles/*/tasks/*.yml")
+        for task in yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "ansible.builtin.include_role" in task
+    }
 
 
 def selected(playbook: str, tag: str) -> list[Task]:
