@@ -57,7 +57,7 @@ def including() -> dict[str, str]:
     return {
         task["name"]: path.parts[-3]
         for path in ROOT.glob("roles/*/tasks/*.yml")
-        for task in yaml.safe_load(path.read_text(encoding="utf-8"))
+        for task in yaml.safe_load(path.read_text(encoding="utf-8")) or ()
         if "ansible.builtin.include_role" in task
     }
 
