@@ -10,6 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import VARIABLE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict, Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.nics import on_wire
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
@@ -35,8 +36,9 @@ def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
         if len(of_hosts) > 1:
             complete = [host for host, nics in of_hosts.values() if _is_complete(host, nics)]
             for sides in _matched(of_hosts.values()):
-                # In another segment, nothing else matters.
-                yield from list(_in_segments(sides)) or _conflicts(sides, complete)
+                missing = _missing(sides, complete)
+                # In another segment, nothing else matters but where it is missing.
+                yield from list(_in_segments(sides, missing)) or _conflicts(sides, missing)
 
 
 def _is_complete(host: Host, nics: t.Iterable[Nic]) -> bool:
@@ -44,25 +46,30 @@ def _is_complete(host: Host, nics: t.Iterable[Nic]) -> bool:
     return host.version is not None and any(nic.desired is not None for nic in nics)
 
 
-def _in_segments(sides: _Sides) -> t.Iterator[Conflict]:
+def _missing(sides: _Sides, complete: t.Sequence[Host]) -> list[Host]:
+    """Return the hosts of ``complete`` that lack a NIC that another host declares."""
+    if not any(nic.desired is not None for _host, nic in sides):
+        return []
+    present = {host.name for host, _nic in sides}
+    return [host for host in complete if host.name not in present]
+
+
+def _in_segments(sides: _Sides, missing: t.Sequence[Host]) -> t.Iterator[Conflict]:
     """Find a NIC that would be in another segment on another host. Those of networks are found with the networks."""
+    if not any(nic.type == "direct" or networks.of_nic(host, nic) is not None for host, nic in sides):
+        return
     found: dict[str, list[str]] = {}
     for host, nic in sides:
-        if nic.network is None:
+        if nic.network is None and on_wire(nic):
             found.setdefault(segments.of_nic(host, nic), []).append(host.name)
     if len(found) < 2:
         return
     parts = [f"in the segment {segment} on {join_names(names)}" for segment, names in found.items()]
-    yield Conflict(
-        "migration",
-        f"{sides[0][1].domain} could not migrate: {_label([nic for _host, nic in sides])} is {'; '.join(parts)}",
-        f"Declare it on links of one segment. If they are one network, give them one name in {VARIABLE}",
-        tuple(nic.place(host.name) for host, nic in sides),
-        sides[0][0].segment,
-    )
+    remedy = f"Declare it on links of one segment. If they are one network, give them one name in {VARIABLE}"
+    yield _conflict(sides, parts, missing, remedy)
 
 
-def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict]:
+def _conflicts(sides: _Sides, missing: t.Sequence[Host]) -> t.Iterator[Conflict]:
     connections: dict[_Connected, list[str]] = {}
     for host, nic in sides:
         connections.setdefault(_connected(host, nic), []).append(host.name)
@@ -72,20 +79,19 @@ def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict
             del connections[connection]
     if _is_rewritten(sides):
         connections = dict(list(connections.items())[:1])
-    missing: list[Host] = []
-    if any(nic.desired is not None for _host, nic in sides):
-        present = {host.name for host, _nic in sides}
-        missing = [host for host in complete if host.name not in present]
     if len(connections) + bool(missing) < 2 or not any(kind in ("direct", _NETWORK) for kind, *_rest in connections):
         return
     parts = [f"{_describe(connection)} on {join_names(names)}" for connection, names in connections.items()]
-    if missing:
-        parts.append(f"missing on {join_names([host.name for host in missing])}")
+    yield _conflict(sides, parts, missing, _HINT)
+
+
+def _conflict(sides: _Sides, parts: t.Sequence[str], missing: t.Sequence[Host], remedy: str) -> Conflict:
     domain = sides[0][1].domain
-    yield Conflict(
+    lacking = [f"missing on {join_names([host.name for host in missing])}"] if missing else []
+    return Conflict(
         "migration",
-        f"{domain} could not migrate: {_label([nic for _host, nic in sides])} is {'; '.join(parts)}",
-        _HINT,
+        f"{domain} could not migrate: {_label([nic for _host, nic in sides])} is {'; '.join([*parts, *lacking])}",
+        remedy,
         (*(nic.place(host.name) for host, nic in sides), *(Place(host.name, domain) for host in missing)),
         sides[0][0].segment,
     )

@@ -174,6 +174,34 @@ def test_interfaces_of_other_types_are_not_checked() -> None:
     assert conflicts(*hosts) == []
 
 
+@pytest.mark.parametrize("kind", ["bridge", "user", "null", "direct"])
+def test_interfaces_of_other_types_are_not_checked_for_their_segment(kind: str) -> None:
+    one, other = ({"macvtap_segment": segment} for segment in ("lan", "dmz"))
+    sides = [Iface(A, kind, {"source": "eth0"} if kind == "direct" else {}, origin="br0") for _n in (1, 2)]
+    got = conflicts(*((v, found(web("web1", U1, i), number=n)) for n, (v, i) in enumerate(zip((one, other), sides), 1)))
+    assert bool(got) == (kind == "direct")
+    # It is on no wire.
+    got = conflicts(
+        (one, found(web("web1", U1, iface(A)))), (other, found(web("web1", U1, Iface(A, "user")), number=2))
+    )
+    assert not any("in the segment" in conflict.message for conflict in got)
+
+
+def test_a_nic_in_two_segments_may_be_missing_on_a_third_host() -> None:
+    def host(number: int, segment: str, *nics: Values) -> tuple[Values, Values]:
+        return declared(*nics, segment=segment), found(web("web1", U1), number=number)
+
+    conflict = only(
+        host(1, "lan", nic(mac=A), nic(mac=B)), host(2, "lan", nic(mac=A), nic(mac=B)), host(3, "lan", nic(mac=A))
+    )
+    assert conflict.message.endswith("missing on hv3")
+    third = (declared(nic(mac=A), segment="lan"), found(web("web1", U1), number=3))
+    got = conflicts(host(1, "lan", nic(mac=A), nic(mac=B)), host(2, "dmz", nic(mac=A), nic(mac=B)), third)
+    assert any(
+        f"{B} is in the segment lan on hv1; in the segment dmz on hv2; missing on hv3" in one.message for one in got
+    )
+
+
 def test_a_nic_in_two_segments_is_one_conflict() -> None:
     one = declared(nic("web1", mac=A, mode="bridge"), segment={"eth0": "lan"})
     other = declared(nic("web1", mac=A, mode="vepa"), segment={"eth0": "dmz"})
