@@ -42,7 +42,7 @@ _NIC = {
     "returns": True,
     "element": "<interface type='direct'><mac address='52:54:00:00:00:0a'/></interface>",
 }
-_PAUSE = {"token": "a", "running": True, "run": "7 12345", "since": "2026-11-28T08:00:00Z", "has": "old"}
+_PAUSE = {"token": "a", "running": True, "local": True, "run": "7 12345", "since": "2026-11-28T08:00:00Z", "has": "old"}
 _STATE = {
     "uri": "qemu:///system",
     "local": True,

@@ -96,9 +96,16 @@ class Host:
         directory = str(self.path / "state")
         pathlib.Path(directory).mkdir(exist_ok=True)
         # The index of its former link.
-        nic = {"returns": True, "element": ELEMENT, "ifindex": 999, "allmulticast": False, "guard": str(self.program)}
+        nic = {
+            "since": "",
+            "returns": True,
+            "element": ELEMENT,
+            "ifindex": 999,
+            "allmulticast": False,
+            "guard": str(self.program),
+        }
         nic.update(more)
-        state = {"uuid": UUID, "instance": "7", "local": True, "boot": guest.boot_id(), "nics": {MAC: nic}}
+        state = {"uri": "", "uuid": UUID, "instance": "7", "local": True, "boot": guest.boot_id(), "nics": {MAC: nic}}
         records.save(directory, UUID, state)
         self.look_again(domain)
 

@@ -79,25 +79,39 @@ def test_an_interfaces_file_with_nul_bytes_after_a_crash(tmp_path: pathlib.Path)
     assert names == {"eth1"}
 
 
-NIC = {"since": "2026-11-28T08:00:00Z", "element": "<interface/>", "returns": True}
-STATE = {"uri": "qemu:///system", "instance": "7", "nics": {"52:54:00:00:00:0a": NIC}}
+MAC = "52:54:00:00:00:0a"
+NIC = {
+    "since": "2026-11-28T08:00:00Z", "element": "<interface/>", "returns": True, "ifindex": 7, "allmulticast": True,
+}  # fmt: skip
+STATE = {"uri": "qemu:///system", "local": True, "instance": "7", "nics": {MAC: NIC}}
+PAUSE = {
+    "token": "a", "running": True, "local": True, "has": "new", "run": "7 8", "until": 1.5,
+    "interfaces": {"old": {MAC: "<a/>"}, "new": {MAC: "<b/>"}},
+    "allmulticast": {"old": [MAC], "new": []},
+}  # fmt: skip
+EMPTY: records.State = {"old": {}, "new": {}}
 
 
 @pytest.mark.parametrize(
-    ("state", "is_whole"),
+    ("damaged", "left"),
     [
-        (STATE, True),
-        ({**STATE, "nics": {}, "pause": {}}, True),
-        ({**STATE, "nics": {"52:54:00:00:00:0a": None}}, False),
-        ({**STATE, "nics": {"52:54:00:00:00:0a": {}}}, True),
-        ({**STATE, "nics": []}, False),
-        ({**STATE, "pause": "yes"}, False),
-        ([], False),
+        ({}, STATE),
+        ({"nics": {}, "pause": {}}, {**STATE, "nics": {}}),
+        ({"pause": PAUSE}, {**STATE, "pause": PAUSE}),
+        ({"nics": {MAC: NIC, "b": None}}, STATE),
+        *(({"nics": {MAC: NIC, "b": {**NIC, key: 7}}}, STATE) for key in ("since", "element", "returns")),
+        ({"nics": {MAC: NIC, "b": {**NIC, "element": "<interface"}}}, STATE),
+        ({"nics": {MAC: {**NIC, "error": [], "desired": "<a", "target": 7}}}, STATE),
+        ({"nics": {MAC: {**NIC, "ifindex": "7"}}}, {**STATE, "nics": {MAC: {**NIC, "ifindex": None}}}),
+        ({"pause": "yes"}, STATE),
+        ({"pause": {**PAUSE, "token": ""}}, STATE),
+        ({"pause": {**PAUSE, "interfaces": 7}}, {**STATE, "pause": {**PAUSE, "interfaces": EMPTY}}),
+        *(({key: None}, None) for key in ("uri", "local", "instance", "nics")),
     ],
 )
-def test_a_damaged_file_of_requests_is_not_the_keepers(tmp_path: pathlib.Path, state: object, is_whole: bool) -> None:
-    (tmp_path / "u.json").write_text(json.dumps(state))
-    assert records.load(str(tmp_path), "u") == (state if is_whole else None)
+def test_what_is_left_of_a_damaged_file_of_requests(tmp_path: pathlib.Path, damaged: t.Any, left: object) -> None:
+    (tmp_path / "u.json").write_text(json.dumps({**STATE, **damaged}))
+    assert records.load(str(tmp_path), "u") == left
 
 
 def test_rules_and_comments_of_others() -> None:

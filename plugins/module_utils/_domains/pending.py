@@ -24,6 +24,10 @@ _UNWATCHED = (
     "The keeper process was not running: NICs that guests have released for an earlier run were not attached again, "
     "and guests whose pause was interrupted were not restored. It was started now"
 )
+_DAMAGED = (
+    "{} is damaged. A guest may miss a NIC for which there was a request in it, or be saved and not restored. Compare "
+    "the guest with its stored configuration, and remove the file"
+)
 
 
 def directory() -> str:
@@ -67,6 +71,8 @@ class Requests:
             return {}
         with self._access():
             found = {uuid: records.load(self._directory, uuid) for uuid in records.uuids(self._directory)}
+            lost = records.damaged(self._directory)
+        self.warnings += [one for one in map(_DAMAGED.format, lost) if one not in self.warnings]
         self._unwatched = self._unwatched or bool(found and not self.keeper())
         return {uuid: state for uuid, state in found.items() if state is not None}
 
@@ -255,7 +261,7 @@ class Requests:
             if not error:
                 self._was[nic.uuid, nic.mac] = previous
             # Asked for or not, it has no guard.
-            former = previous["error"] if previous and previous.get("unguarded") else ""
+            former = previous.get("error") or "not known" if previous and previous.get("unguarded") else ""
             state["nics"][nic.mac] = {
                 "asked": not error,
                 **({"unguarded": True, "error": error or former} if error or former else {}),

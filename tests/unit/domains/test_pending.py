@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pathlib
 import typing as t
@@ -34,7 +35,10 @@ LIVE = Iface(MAC, values={"source": "eth0", "mode": "bridge", "model": "virtio"}
 NIC = Nic("web1", MAC, live=LIVE, uuid=UUID, instance="1")
 BOOTED, RESTORED, STARTING, PAUSED_BY_USER = [1, 1], [1, 3], [3, 11], [3, 1]
 SHUT_OFF, MIGRATED, SAVED, UNKNOWN = [5, 2], [5, 4], [5, 5], [5, 0]
-STATE: records.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns": True}}}
+REQUEST: records.State = {
+    "since": "2026-11-28T08:00:00Z", "returns": True, "element": "<interface/>", "ifindex": None, "allmulticast": False,
+}  # fmt: skip
+STATE: records.State = {"uri": "", "local": False, "uuid": UUID, "instance": "1", "nics": {MAC: REQUEST}}
 
 
 @pytest.fixture
@@ -233,3 +237,45 @@ def test_a_signal_while_it_is_written_is_not_lost(
         records.save(str(tmp_path), UUID, STATE)
     assert records.load(str(tmp_path), UUID) == (STATE if side == "after" else None)
     assert len(list(tmp_path.iterdir())) == (side == "after")
+
+
+def test_what_is_damaged_in_a_file_takes_nothing_else_with_it(directory: str) -> None:
+    other = "52:54:00:00:00:0b"
+    run().register([(NIC, LIVE)])
+    before = records.load(directory, UUID)
+    assert before is not None
+    path = pathlib.Path(directory, f"{UUID}.json")
+    damaged = json.dumps({**before, "nics": {**before["nics"], other: {"returns": True}}, "pause": "yes"})
+    path.write_text(damaged)
+    again = run()
+    assert again.outstanding() == {UUID: before}
+    (warning,) = again.warnings
+    assert warning.startswith(f"{path} is damaged. ")
+    # A run that changes it keeps what it was, and the first one of several.
+    for _again in range(2):
+        again.keep_released([NIC])
+        aside = pathlib.Path(f"{path}.damaged")
+        assert aside.read_text() == damaged
+        assert records.load(directory, UUID) == {**before, "nics": {MAC: {**before["nics"][MAC], "returns": False}}}
+        assert records.uuids(directory) == [UUID]
+        path.write_text(json.dumps({**before, "nics": {**before["nics"], other: 7}}))
+    run().discard(NIC)
+    assert records.uuids(directory) == []
+    last = run()
+    assert last.outstanding() == {}
+    assert last.warnings == [f"{aside} is damaged. {warning.partition('. ')[2]}"]
+
+
+@pytest.mark.parametrize("text_of", ["", "{", "[]", '{"nics": {}}', "\0\0"])
+def test_a_file_of_which_nothing_is_of_use_is_kept_aside(directory: str, text_of: str) -> None:
+    pathlib.Path(directory).mkdir(mode=0o700)
+    path = pathlib.Path(directory, f"{UUID}.json")
+    path.write_text(text_of)
+    look(None, None, directory, UUID)
+    assert [one.name for one in pathlib.Path(directory).glob(f"{UUID}*")] == [f"{UUID}.json.damaged"]
+    path.write_text("more damage")
+    run().register([(NIC, LIVE)])
+    assert pathlib.Path(f"{path}.damaged").read_text() == text_of
+    state = records.load(directory, UUID)
+    assert state is not None
+    assert list(state["nics"]) == [MAC]
