@@ -65,14 +65,24 @@ def place(variables: t.Mapping[str, str]) -> Place | None:
         raise PlaceError(f"REPOSITORY is missing. {' and '.join(named)} cannot be without it")
     patterns = {name.lower(): variables[name] for name in ("FILES", "RAW") if variables.get(name)}
     for name, pattern in patterns.items():
+        _check(name.upper(), pattern)
+    return Place(named["REPOSITORY"], named.get("DOCUMENTATION"), named.get("ISSUES"), **patterns)
+
+
+def _check(name: str, pattern: str) -> None:
+    """Check how a file's address is written.
+
+    :raises PlaceError: it cannot be one.
+    """
+    try:
         words = {word for _text, word, *_rest in string.Formatter().parse(pattern) if word is not None}
         if "path" not in words:
-            raise PlaceError(f"{name.upper()}: {pattern!r} has no {{path}}")
+            raise PlaceError(f"{name}: {pattern!r} has no {{path}}")
         for word in sorted(words - {"repository", "version", "path"}):
-            raise PlaceError(
-                f"{name.upper()}: {pattern!r} has {{{word}}}. There are {{repository}}, {{version}} and {{path}}"
-            )
-    return Place(named["REPOSITORY"], named.get("DOCUMENTATION"), named.get("ISSUES"), **patterns)
+            raise PlaceError(f"{name}: {pattern!r} has {{{word}}}. There are {{repository}}, {{version}} and {{path}}")
+        pattern.format(repository="", version="", path="")
+    except (ValueError, LookupError) as exc:
+        raise PlaceError(f"{name}: {pattern!r} is not like {{repository}}/blob/{{version}}/{{path}}: {exc}") from exc
 
 
 def page(text: str, path: str, where: Place, version: str) -> str:

@@ -16,6 +16,7 @@ A release that fails leaves nothing behind, so it can be run again.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import pathlib
@@ -78,9 +79,12 @@ def set_version(root: pathlib.Path, new: str) -> None:
 def run(*argv: str | os.PathLike[str], cwd: pathlib.Path) -> str:
     """Run a command, and return what it prints.
 
-    :raises ReleaseError: it fails.
+    :raises ReleaseError: it fails, or there is no such command.
     """
-    done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError as exc:
+        raise ReleaseError(f"{exc.filename} is missing. Install it") from exc
     if done.returncode:
         shown = " ".join(map(str, argv))
         raise ReleaseError(f"{shown}: {(done.stderr.strip() or done.stdout.strip())}")
@@ -102,7 +106,9 @@ def looked_at(root: pathlib.Path, version: str) -> None:
         raise ReleaseError(f"VERSION: {version} does not come after {newest}, the last release in the changelog")
     if run("git", "tag", "--list", version, cwd=root):
         raise ReleaseError(f"VERSION: there is a tag {version}")
-    if not list((root / "changelogs/fragments").glob("*.yml")):
+    # What a final release has may all have been in its pre-releases.
+    is_final_of = ordered(version)[3] and ordered(newest)[:4] == (*ordered(version)[:3], False)
+    if not is_final_of and not list((root / "changelogs/fragments").glob("*.yml")):
         raise ReleaseError("changelogs/fragments is empty: there is nothing to release")
 
 
@@ -178,6 +184,9 @@ def main(arguments: t.Sequence[str]) -> int:
 
 
 def _release(directory: pathlib.Path, where: published.Place | None) -> None:
+    dry_run = os.environ.get("DRY_RUN", "")
+    if dry_run not in ("", "yes", "no"):
+        raise ReleaseError(f"DRY_RUN: {dry_run!r} is neither yes nor no")
     version = os.environ.get("VERSION") or version_of(ROOT)
     next_version = os.environ.get("NEXT") or following(version)
     looked_at(ROOT, version)
@@ -187,17 +196,41 @@ def _release(directory: pathlib.Path, where: published.Place | None) -> None:
     clone = directory / "clone"
     run("git", "clone", "--quiet", ROOT, clone, cwd=directory)
     for name in ("user.name", "user.email"):
-        run("git", "config", name, run("git", "config", name, cwd=ROOT).strip(), cwd=clone)
+        run("git", "config", name, configured(name), cwd=clone)
     released(clone, version, next_version)
     tree = directory / "tree"
     run("git", "clone", "--quiet", "--branch", version, clone, tree, cwd=directory)
     built = archive(tree, where, directory)
-    if os.environ.get("DRY_RUN") != "yes":
+    (ROOT / "build").mkdir(exist_ok=True)
+    moved = pathlib.Path(shutil.move(built, ROOT / "build" / built.name))
+    if dry_run != "yes":
+        take_over(clone, branch, version, moved)
+    print(moved)
+
+
+def configured(name: str) -> str:
+    """Return a setting of Git's that a commit needs.
+
+    :raises ReleaseError: it is not set.
+    """
+    value = run("git", "config", "--default", "", "--get", name, cwd=ROOT).strip()
+    if not value:
+        raise ReleaseError(f"Git has no {name}, which a commit needs. Set it with git config {name}")
+    return value
+
+
+def take_over(clone: pathlib.Path, branch: str, version: str, built: pathlib.Path) -> None:
+    """Give the repository the tag and the commits of a clone: both of them and the archive, or nothing.
+
+    :raises ReleaseError: the repository does not take them.
+    """
+    with contextlib.ExitStack() as undo:
+        undo.callback(built.unlink)
+        run("git", "fetch", "--quiet", clone, f"refs/tags/{version}:refs/tags/{version}", cwd=ROOT)
+        undo.callback(run, "git", "tag", "--delete", version, cwd=ROOT)
         # Fails if the branch has moved meanwhile.
         run("git", "pull", "--quiet", "--ff-only", clone, branch, cwd=ROOT)
-        run("git", "fetch", "--quiet", clone, f"refs/tags/{version}:refs/tags/{version}", cwd=ROOT)
-    (ROOT / "build").mkdir(exist_ok=True)
-    print(shutil.move(built, ROOT / "build" / built.name))
+        undo.pop_all()
 
 
 if __name__ == "__main__":

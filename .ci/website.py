@@ -159,7 +159,6 @@ def build(output: pathlib.Path) -> None:
         developers = [str(page)[: -len(".md")] for page in pages(ROOT) if page.parts[:2] == ("docs", "dev")]
         text = readme + navigation(readme, names, [*developers, "tests/README"])
         (source / "README.md").write_text(text, encoding="utf-8")
-        shutil.rmtree(output, ignore_errors=True)
         os.environ["MACVTAP_SITE_VERSION"] = release.version_of(ROOT)
         made = pathlib.Path(work) / "made"
         sphinx = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--jobs", "auto", "--builder", "html"]
@@ -167,6 +166,8 @@ def build(output: pathlib.Path) -> None:
         # Where an address without a page leads.
         shutil.copy(made / "README.html", made / "index.html")
         output.parent.mkdir(exist_ok=True)
+        # The former site stays until there is another.
+        shutil.rmtree(output, ignore_errors=True)
         shutil.move(made, output)
 
 

@@ -13,7 +13,6 @@ import tarfile
 import typing as t
 
 import pytest
-import readme
 import yaml
 from support import ROOT
 
@@ -98,6 +97,11 @@ def test_galaxy_gets_the_addresses_that_there_are() -> None:
         ({"ISSUES": ISSUES}, "REPOSITORY is missing. ISSUES cannot be without it"),
         ({"REPOSITORY": REPOSITORY, "FILES": "{repository}/x"}, "FILES: '{repository}/x' has no {path}"),
         ({"REPOSITORY": REPOSITORY, "RAW": "{path}/{tag}"}, "RAW: '{path}/{tag}' has {tag}"),
+        (
+            {"REPOSITORY": REPOSITORY, "FILES": "{path"},
+            "FILES: '{path' is not like {repository}/blob/{version}/{path}: ",
+        ),
+        ({"REPOSITORY": REPOSITORY, "FILES": "{path:d}"}, "FILES: '{path:d}' is not like "),
     ],
 )
 def test_an_address_that_cannot_be_one_is_refused(variables: dict[str, str], message: str) -> None:
@@ -106,13 +110,35 @@ def test_an_address_that_cannot_be_one_is_refused(variables: dict[str, str], mes
     assert str(caught.value).startswith(message)
 
 
+FIRST, VERSION = "0.1.0", "0.2.0"
+CHANGELOG = f"""---
+ancestor: null
+releases:
+  {FIRST}:
+    changes:
+      release_summary: The first one.
+    fragments:
+      - {FIRST}.yml
+    release_date: '2026-01-01'
+"""
+
+
 class Checkout:
-    """A repository of its own with the collection's files."""
+    """A repository of its own with the collection's files, but for its version and its changelog.
+
+    A commit that `make release` makes has another version, and no fragment.
+    """
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = release.copied(ROOT, path)
         (path / ".collections/ansible_collections/linuxvirt").mkdir(parents=True)
         (path / ".collections/ansible_collections/linuxvirt/macvtap").symlink_to("../../..")
+        release.set_version(path, VERSION)
+        (path / "changelogs/changelog.yaml").write_text(CHANGELOG, encoding="utf-8")
+        for one in (path / "changelogs/fragments").glob("*.yml"):
+            one.unlink()
+        (path / "changelogs/fragments").mkdir(exist_ok=True)
+        (path / "changelogs/fragments/one.yml").write_text("---\nbugfixes:\n  - one thing.\n", encoding="utf-8")
         self.git("init", "--quiet", "--initial-branch", "main")
         self.git("config", "user.name", "Somebody")
         self.git("config", "user.email", "somebody@example.org")
@@ -146,9 +172,10 @@ def state(checkout: Checkout) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"VERSION": "0.1.0"}, "VERSION: 0.1.0 does not come after 0.1.0, the last release in the changelog"),
+        ({"VERSION": FIRST}, f"VERSION: {FIRST} does not come after {FIRST}, the last release in the changelog"),
+        ({"DRY_RUN": "true"}, "DRY_RUN: 'true' is neither yes nor no"),
         ({"VERSION": "0.2"}, "VERSION: '0.2' is not a version such as 1.2.3 or 1.2.3-rc.1"),
-        ({"VERSION": "0.2.0", "NEXT": "0.2.0"}, "NEXT: 0.2.0 does not come after 0.2.0"),
+        ({"NEXT": VERSION}, f"NEXT: {VERSION} does not come after {VERSION}"),
         ({"ISSUES": ISSUES}, "REPOSITORY is missing. ISSUES cannot be without it"),
     ],
 )
@@ -182,7 +209,7 @@ def test_a_release_is_rehearsed_and_made(tmp_path: pathlib.Path) -> None:
     checkout = Checkout(tmp_path)
     before = state(checkout)
     done = checkout.release(DRY_RUN="yes", REPOSITORY=REPOSITORY)
-    archive = checkout.path / "build" / f"linuxvirt-macvtap-{readme.VERSION}.tar.gz"
+    archive = checkout.path / "build" / f"linuxvirt-macvtap-{VERSION}.tar.gz"
     assert (done.returncode, done.stdout) == (0, f"{archive}\n"), done.stderr
     assert state(checkout) == before
     assert manifest(archive)["repository"] == REPOSITORY
@@ -201,5 +228,50 @@ def test_a_release_is_rehearsed_and_made(tmp_path: pathlib.Path) -> None:
     assert "linuxvirt-macvtap-7.0.0-rc.1.tar.gz" in checkout.git("show", "7.0.0-rc.1:README.md")
     assert "linuxvirt-macvtap-7.0.0.tar.gz" in checkout.git("show", "HEAD:README.md")
 
-    # All fragments are in the changelog.
+    # All fragments are in the changelog. The final release has the changes of its pre-release.
+    assert "release: changelogs/fragments is empty" in checkout.release(VERSION="7.0.0-rc.2").stderr
+    done = checkout.release()
+    assert done.returncode == 0, done.stderr
+    assert "one thing" in checkout.git("show", "7.0.0:CHANGELOG.md")
     assert "release: changelogs/fragments is empty" in checkout.release().stderr
+
+
+def test_a_release_that_the_branch_does_not_take_leaves_nothing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, clone, built = tmp_path / "root", tmp_path / "clone", tmp_path / "built"
+    root.mkdir()
+    built.touch()
+    monkeypatch.setattr(release, "ROOT", root)
+
+    def git(where: pathlib.Path, *arguments: str) -> str:
+        return release.run("git", "-c", "user.name=a", "-c", "user.email=b", *arguments, cwd=where)
+
+    git(root, "init", "--quiet", "--initial-branch", "main")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "All")
+    git(tmp_path, "clone", "--quiet", str(root), str(clone))
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", "Release")
+    git(clone, "tag", "--annotate", "--message", "x", VERSION)
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "Meanwhile")
+    with pytest.raises(release.ReleaseError):
+        release.take_over(clone, "main", VERSION, built)
+    assert (git(root, "tag"), built.exists()) == ("", False)
+
+    git(root, "reset", "--quiet", "--hard", "HEAD^")
+    built.touch()
+    release.take_over(clone, "main", VERSION, built)
+    assert (git(root, "tag").strip(), git(root, "log", "-1", "--format=%s").strip()) == (VERSION, "Release")
+    assert built.exists()
+
+
+def test_what_git_or_this_machine_lacks_is_a_clear_error(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(release.ReleaseError, match=r"^no-such-program is missing\. Install it$"):
+        release.run("no-such-program", cwd=tmp_path)
+    release.run("git", "init", "--quiet", cwd=tmp_path)
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    with pytest.raises(release.ReleaseError, match=r"^Git has no user\.name, which a commit needs"):
+        release.configured("user.name")
