@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import struct
 import typing as t
 
 import pytest
@@ -16,7 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, parsing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import decode as host_decode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft import dump
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import changes
@@ -53,6 +54,53 @@ def test_a_text_of_libvirts_in_place_of_a_number_is_returned_as_it_is(text: str)
 def test_a_message_of_another_form_is_a_clear_error(read: t.Callable[[], object]) -> None:
     with pytest.raises(MacvtapError, match=UNKNOWN):
         read()
+
+
+class Kernel:
+    """A netlink socket that answers with this message, and then with the end of a dump."""
+
+    def __init__(self, kind: int, body: bytes) -> None:
+        self.kind, self.body, self.number = kind, body, b""
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return
+
+    def send(self, data: bytes) -> None:
+        self.number = data[8:12]
+
+    def recv(self, _size: int, flags: int = 0) -> bytes:
+        if flags:
+            raise BlockingIOError
+        message = struct.pack("=IHH", 16 + len(self.body), self.kind, 2) + self.number + bytes(4) + self.body
+        return message.ljust(len(message) + 3 & ~3, b"\0") + struct.pack("=IHH", 20, 3, 2) + self.number + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (lambda sock: rtnetlink.dump_routes(sock, 2), b""),
+        (lambda sock: rtnetlink.nsid_of(sock, 1), b"\0\0\0\0\x05\0\1\0\7"),
+    ],
+)
+def test_a_short_message_in_an_answer(read: t.Callable[[t.Any], object], body: bytes) -> None:
+    with pytest.raises(MacvtapError, match=UNKNOWN) as caught:
+        read(Kernel(24, body))
+    assert caught.value.__cause__ is not None
+
+
+def test_what_a_caller_gets_wrong_is_not_the_kernels_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = dump.attribute(1, "table") + dump.attribute(3, "chain")
+    monkeypatch.setattr(dump, "_generation", lambda _sock: 0)
+    monkeypatch.setattr(dump, "_socket", lambda: Kernel(2563, struct.pack("=BBH", 5, 0, 0) + chain))
+
+    def wanted(_name: str) -> bool:
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError, match="a defect"):
+        dump.Reader("table").snapshot(wanted)
 
 
 @pytest.mark.parametrize("message", [b"\0\0\2\0abc", b"\3\0\4\0", b"\xff\xff\1\0"])

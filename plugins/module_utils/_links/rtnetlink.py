@@ -123,10 +123,10 @@ def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
     """Return the body (rtmsg and attributes) of the message of every route of an address family."""
     # A kernel without that family, as with ipv6.disable=1, dumps those of all others (rtnl_dump_all()).
     bodies = _dump(sock, _RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
-    return [body for body in bodies if body[0] == family]
+    with decoding("routes"):
+        return [body for body in bodies if body[0] == family]
 
 
-@decoding("a route")
 def route_between(sock: socket.socket, source: bytes, destination: bytes) -> bytes | None:
     """Return the body (rtmsg and attributes) of the kernel's route between two IP addresses, None if none.
 
@@ -136,7 +136,8 @@ def route_between(sock: socket.socket, source: bytes, destination: bytes) -> byt
     body = RTMSG.pack(family, bits, 8 * len(source), 0, 0, 0, 0, 0, 0)
     body += attribute(_RTA_DST, destination) + (attribute(_RTA_SRC, source) if source else b"")
     answers = _ask(sock, _RTM_GETROUTE, NLM_F_ACK, body)
-    return None if answers.refusals else answers.bodies[0]
+    with decoding("a route"):
+        return None if answers.refusals else answers.bodies[0]
 
 
 def dump_neighbours(sock: socket.socket) -> list[bytes]:
@@ -162,15 +163,15 @@ def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
     )
 
 
-@decoding("network namespaces")
 def nsid_of(sock: socket.socket, pid: int) -> int | None:
     """Return the ID in the socket's namespace for that of the process ``pid``, None if there is none."""
     body = b"\0\0\0\0" + attribute(_NETNSA_PID, struct.pack("=I", pid))
     answers = _ask(sock, _RTM_GETNSID, NLM_F_ACK, body)
     if answers.refusals:
         return None
-    value = attributes(answers.bodies[0], 4, len(answers.bodies[0])).get(_NETNSA_NSID)
-    nsid = struct.unpack("=i", value)[0] if value else -1
+    with decoding("network namespaces"):
+        value = attributes(answers.bodies[0], 4, len(answers.bodies[0])).get(_NETNSA_NSID)
+        nsid = struct.unpack("=i", value)[0] if value else -1
     return None if nsid < 0 else int(nsid)
 
 
@@ -228,7 +229,6 @@ def _ask(sock: socket.socket, message: int, flags: int, body: bytes) -> _Answers
     return _exchange(sock, request, number, number)
 
 
-@decoding("a request")
 def _exchange(sock: socket.socket, requests: bytes, first: int, last: int) -> _Answers:
     """Send ``requests`` with the sequence numbers ``first`` to ``last``, and receive until the last one is answered.
 
@@ -236,27 +236,30 @@ def _exchange(sock: socket.socket, requests: bytes, first: int, last: int) -> _A
     """
     _discard(sock)
     sock.send(requests)
-    bodies: list[bytes] = []
-    refusals: dict[int, Refusal] = {}
-    consistent = True
+    bodies, refusals, consistent = _Answers([], {}, consistent=True)
     while True:
-        data = sock.recv(_RECEIVE)
-        at = 0
-        while at < len(data):
-            length, kind, flags, number, _port = HEADER.unpack_from(data, at)
-            if first <= number <= last:
-                consistent = consistent and not flags & _NLM_F_DUMP_INTR
-                end = at + length
-                message = data[at:end]
-                if kind not in (_NLMSG_DONE, _NLMSG_ERROR):
-                    bodies.append(message[16:])
-                else:
-                    refusal = _refusal(message)
-                    if refusal is not None:
-                        refusals[number] = refusal
-                    if number == last:
-                        return _Answers(bodies, refusals, consistent)
-            at += (max(length, 16) + 3) & ~3
+        for kind, flags, number, message in _messages(sock.recv(_RECEIVE), range(first, last + 1)):
+            consistent = consistent and not flags & _NLM_F_DUMP_INTR
+            if kind not in (_NLMSG_DONE, _NLMSG_ERROR):
+                bodies.append(message[16:])
+            elif (refusal := _refusal(message)) is not None:
+                refusals[number] = refusal
+            if number == last and kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                return _Answers(bodies, refusals, consistent)
+
+
+@decoding("a request")
+def _messages(data: bytes, numbers: range) -> list[tuple[int, int, int, bytes]]:
+    """Return the type, the flags and the number of each message with one of these sequence numbers, and the message."""
+    found: list[tuple[int, int, int, bytes]] = []
+    at = 0
+    while at < len(data):
+        length, kind, flags, number, _port = HEADER.unpack_from(data, at)
+        end = at + length
+        if number in numbers:
+            found.append((kind, flags, number, data[at:end]))
+        at += (max(length, 16) + 3) & ~3
+    return found
 
 
 def _discard(sock: socket.socket) -> None:
@@ -276,6 +279,7 @@ def _discard(sock: socket.socket) -> None:
                 raise
 
 
+@decoding("a request")
 def _refusal(message: bytes) -> Refusal | None:
     """Return the error of an NLMSG_ERROR or NLMSG_DONE, None if it is success."""
     _length, kind, flags, _number, _port = HEADER.unpack_from(message)

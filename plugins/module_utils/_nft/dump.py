@@ -81,37 +81,30 @@ class Reader:
         self._table = attribute(1, table)
         self._name = table.encode() + b"\0"
 
-    @decoding("nftables")
     def snapshot(self, wanted: t.Callable[[str], bool] | None = None) -> Snapshot:
         """Return the table, empty if there is none, with the rules of the ``wanted`` chains, or of all."""
         with _socket() as sock:
             return _unchanged(lambda: self._snapshot(sock, wanted))
 
-    @decoding("nftables")
     def generation(self) -> int:
         with _socket() as sock:
             return _unchanged(lambda: _generation(sock))
 
-    @decoding("nftables")
     def elements(self, name: str) -> list[bytes]:
         """Return the keys of a set, [] without it."""
         with _socket() as sock:
-            return [_key(element) for element in self._elements(sock, name)]
+            found = list(self._elements(sock, name))
+        with decoding("nftables"):
+            return [_key(element) for element in found]
 
-    @decoding("nftables")
     def ages(self, name: str) -> dict[bytes, float]:
         """Return how many seconds ago each key of a set with a timeout was last added or updated; {} without it."""
         with _socket() as sock:
             try:
-                (found,) = _unchanged(lambda: _ask(sock, _GET_SET, 0, self._table + attribute(2, name)))
+                answer = _unchanged(lambda: _ask(sock, _GET_SET, 0, self._table + attribute(2, name)))
             except FileNotFoundError:
                 return {}
-            # An element has its own timeout only if that is another.
-            usual = parse(found).get(11, bytes(8))
-            times = {
-                _key(one): (number(one.get(4, usual)), number(one.get(5, b""))) for one in self._elements(sock, name)
-            }
-        return {key: max(0, timeout - remaining) / 1000 for key, (timeout, remaining) in times.items()}
+            return _ages(list(answer), list(self._elements(sock, name)))
 
     def _elements(self, sock: socket.socket, name: str) -> t.Iterator[Attributes]:
         """Yield the attributes of a set's elements, of those that there are as it is read; nothing without the set."""
@@ -123,11 +116,7 @@ class Reader:
 
     def _snapshot(self, sock: socket.socket, wanted: t.Callable[[str], bool] | None) -> Snapshot:
         generation = _generation(sock)
-        chains: dict[str, bool] = {}
-        for message in _dump(sock, _GET_CHAIN, self._table, generation):
-            found = parse(message)
-            if found.get(1) == self._name:
-                chains[text(found[3])] = 4 in found
+        chains = {name: 4 in found for name, found in self._own(_dump(sock, _GET_CHAIN, self._table, generation), 3)}
         rules: dict[str, list[Rule]] = {name: [] for name in chains if wanted is None or wanted(name)}
         # Of a few chains, each by itself.
         few = wanted is not None and 4 * len(rules) < 3 * len(chains)
@@ -136,14 +125,16 @@ class Reader:
                 name, rule = _rule(message)
                 if name in rules:
                     rules[name].append(rule)
-        sets = set()
+        sets: set[str] = set()
         with contextlib.suppress(FileNotFoundError):  # no such table
-            for message in _dump(sock, _GET_SET, self._table, generation):
-                found = parse(message)
-                if found.get(1) == self._name:
-                    sets.add(text(found[2]))
+            sets = {name for name, _found in self._own(_dump(sock, _GET_SET, self._table, generation), 2)}
         hooked = frozenset(name for name, is_hooked in chains.items() if is_hooked)
         return Snapshot(generation, frozenset(chains), hooked, rules, frozenset(sets))
+
+    @decoding("nftables")
+    def _own(self, messages: t.Iterable[bytes], name: int) -> list[tuple[str, Attributes]]:
+        """Return what belongs to the table, by the name that is the attribute of this number."""
+        return [(text(found[name]), found) for found in map(parse, messages) if found.get(1) == self._name]
 
 
 @decoding("nftables")
@@ -200,6 +191,16 @@ def _immediate(data: Attributes) -> dict[str, t.Any]:
     return {"drop": None} if code == _DROP else {"immediate": data.get(1)}
 
 
+@decoding("nftables")
+def _ages(answer: t.Sequence[bytes], elements: t.Sequence[Attributes]) -> dict[bytes, float]:
+    """Return the ages of a set's elements in seconds; ``answer`` is the set itself."""
+    (found,) = answer
+    # An element has its own timeout only if that is another.
+    usual = parse(found).get(11, bytes(8))
+    times = {_key(one): (number(one.get(4, usual)), number(one.get(5, b""))) for one in elements}
+    return {key: max(0, timeout - remaining) / 1000 for key, (timeout, remaining) in times.items()}
+
+
 def _key(element: Attributes) -> bytes:
     return parse(element[1])[1]
 
@@ -244,8 +245,10 @@ def _unchanged(read: t.Callable[[], T]) -> T:
 
 
 def _generation(sock: socket.socket) -> int:
-    (message,) = _ask(sock, _GET_GENERATION, 0, b"")
-    return int.from_bytes(parse(message)[1], "big")
+    answer = list(_ask(sock, _GET_GENERATION, 0, b""))
+    with decoding("nftables"):
+        (message,) = answer
+        return number(parse(message)[1])
 
 
 def _dump(sock: socket.socket, kind: int, attributes: bytes, generation: int | None = None) -> t.Iterator[bytes]:
@@ -264,21 +267,32 @@ def _ask(
     found: list[bytes] = []
     changed = False
     while True:
-        data, at = sock.recv(_RECEIVED), 0
-        while at < len(data):
-            size, answer, marks = struct.unpack_from("=IHH", data, at)
-            changed = changed or bool(marks & _INTERRUPTED)
-            if answer == _ERROR:
-                number = -struct.unpack_from("=i", data, at + 16)[0]
-                raise OSError(number, os.strerror(number))
-            if answer == _DONE:
-                if changed:
-                    raise _ChangedError
-                return iter(found)
-            *_others, marked = _HEADER.unpack_from(data, at)
-            changed = changed or (generation is not None and socket.ntohs(marked) != generation & 0xFFFF)
-            start, end = at + _HEADER.size, at + size
-            found.append(data[start:end])
-            at += max(size, 16) + 3 & ~3
-        if not flags:
+        is_last, differs = _take(sock.recv(_RECEIVED), generation, found)
+        changed = changed or differs
+        if is_last and changed:
+            raise _ChangedError
+        if is_last or not flags:
             return iter(found)
+
+
+@decoding("nftables")
+def _take(data: bytes, generation: int | None, found: list[bytes]) -> tuple[bool, bool]:
+    """Add the attributes of messages to ``found``. Return whether the answer ends, and whether anything has changed.
+
+    :raises OSError: the kernel refuses the request.
+    """
+    at, changed = 0, False
+    while at < len(data):
+        size, answer, marks = struct.unpack_from("=IHH", data, at)
+        changed = changed or bool(marks & _INTERRUPTED)
+        if answer == _ERROR:
+            code = -struct.unpack_from("=i", data, at + 16)[0]
+            raise OSError(code, os.strerror(code))
+        if answer == _DONE:
+            return True, changed
+        *_others, marked = _HEADER.unpack_from(data, at)
+        changed = changed or (generation is not None and socket.ntohs(marked) != generation & 0xFFFF)
+        start, end = at + _HEADER.size, at + size
+        found.append(data[start:end])
+        at += max(size, 16) + 3 & ~3
+    return False, changed
