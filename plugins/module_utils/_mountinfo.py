@@ -29,7 +29,8 @@ def read(path: str = "/proc/self/mountinfo") -> list[Mount]:
 
     :raises OSError: it cannot be read.
     """
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    # The kernel escapes a newline in a path, but no other end of a line that Python knows.
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         lines = file.read().split("\n")
     return [mount for mount in map(_mount, lines) if mount is not None]
 

@@ -22,3 +22,9 @@ def test_mounts_with_any_number_of_optional_fields_and_lines_that_are_none(tmp_p
     assert (proc.place, proc.root, proc.kind, proc.of_filesystem) == ("/proc", "/", "proc", "rw,hidepid=2")
     assert (fuse.number, fuse.root, fuse.place, fuse.kind) == ("25", "/a", "/mnt/a b\\c", "fuse.sshfs")
     assert fuse.options == {"rw", "nodev"}
+
+
+def test_a_mount_point_with_another_end_of_a_line_in_its_name(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "mountinfo"
+    file.write_bytes(b"25 1 0:23 / /mnt/a\rb rw - tmpfs tmpfs rw\n26 1 0:24 / /mnt/c rw - tmpfs tmpfs rw\n")
+    assert [one.place for one in _mountinfo.read(str(file))] == ["/mnt/a\rb", "/mnt/c"]

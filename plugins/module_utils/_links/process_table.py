@@ -17,6 +17,7 @@ _CONTAINED = (
     "task outside, or mount the host's /proc in the container, for example at /run/host/proc"
 )
 _HIDDEN = "/proc is mounted with hidepid, and this process lacks CAP_SYS_PTRACE on the host"
+_UNKNOWN = "/proc may hide processes (hidepid): its options are not known, and this process lacks CAP_SYS_PTRACE"
 
 
 def find() -> tuple[str, str]:
@@ -24,7 +25,7 @@ def find() -> tuple[str, str]:
     mounts = _mounted_tables()
     for proc in ("/proc", *(path for path in mounts if path != "/proc")):
         if any(namespace(f"{proc}/{process}") == WHOLE for process in ("self", "1", "2")):
-            return proc, _HIDDEN if _hides(mounts.get(proc, "")) else ""
+            return proc, _doubt(mounts.get(proc))
     return "/proc", _CONTAINED
 
 
@@ -45,12 +46,15 @@ def _mounted_tables() -> dict[str, str]:
     return {one.place: one.of_filesystem for one in mounts if one.kind == "proc" and one.root == "/"}
 
 
-def _hides(options: str) -> bool:
-    values = dict(option.partition("=")[::2] for option in options.split(","))
-    if values.get("hidepid", "0") in ("0", "off"):
-        return False
+def _doubt(options: str | None) -> str:
+    """Return why the procfs with these mount options, None if they are not known, may lack processes, or ""."""
+    values = dict(option.partition("=")[::2] for option in (options or "").split(","))
+    if options is not None and values.get("hidepid", "0") in ("0", "off"):
+        return ""
     # A capability in a user namespace shows nothing outside of it.
-    return not capable(_CAP_SYS_PTRACE) or _child.is_in_user_namespace()
+    if capable(_CAP_SYS_PTRACE) and not _child.is_in_user_namespace():
+        return ""
+    return _UNKNOWN if options is None else _HIDDEN
 
 
 def capable(capability: int) -> bool | None:
