@@ -116,6 +116,15 @@ def _of_hosts(fleet: t.Any) -> None:
         vars(one)[name](fleet)
 
 
+def _of_damaged_host(result: t.Any) -> None:
+    """Read the fleet with another result of its first host: the other host is reported as it is."""
+    fleet = {**_FLEETS[0], "hv1": {**_FLEETS[0]["hv1"], "found": result}}
+    _of_hosts(fleet)
+    _overview(fleet)
+    names = [host["name"] for host in fleet_overview.fleet_overview(fleet)["hosts"]]
+    assert names == ["hv1", "hv2"], names
+
+
 def _overview(fleet: t.Any) -> None:
     overview = fleet_overview.fleet_overview(fleet)
     text.table(overview)
@@ -141,5 +150,6 @@ PARSERS: t.Sequence[Parser] = (
     ),
     Parser("results of hosts", _FLEETS, _of_hosts, (AnsibleError,), only_texts=True),
     Parser("results of hosts, for the report", _FLEETS, _overview, (AnsibleError,), only_texts=True),
+    Parser("the result of a damaged host", (_FLEETS[0]["hv1"]["found"],), _of_damaged_host, (AnsibleError,)),
     Parser("an earlier report", (_REPORT,), _former),
 )

@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segment
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     disconnect,
+    forms,
     names,
     networks,
     nics,
@@ -38,7 +39,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 
 # Raised if a host's result has an unexpected form.
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+DAMAGED = "its data is not what macvtap_host_info returns"
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
+
+
+def damaged(exc: Exception) -> str:
+    """Return what is said of a host whose result has an unexpected form."""
+    return f"{DAMAGED} ({type(exc).__name__}: {exc})"
 
 
 def hosts(fleet: t.Any) -> tuple[Host, ...]:
@@ -128,14 +135,14 @@ def _read(name: str, data: Values) -> _Read:
         try:
             host = _with_found(host, found, variables)
         except MALFORMED as exc:
-            problem = f"its data is not what macvtap_host_info returns ({type(exc).__name__}: {exc})"
-            host = with_problem(host, problem, "Run macvtap_host_info of the same version on it")
+            host = with_problem(host, damaged(exc), "Run macvtap_host_info of the same version on it")
         else:
             host = guarded(host, lambda: _with_vlans(host, variables))
     return host, interfaces, variables.get("macvtap_domains_purge")
 
 
 def _with_found(host: Host, found: Values, variables: Variables) -> Host:
+    forms.check_found(found)
     return replace(
         host,
         inspected=True,
@@ -224,6 +231,8 @@ def _with_final_mode(link: DeclaredLink, links: Links, *, always: bool) -> Decla
 def _written(links: t.Iterable[Values], variables: Variables) -> t.Iterator[tuple[str, str]]:
     for link in links:
         kind = link.get("kind") or "macvtap"
+        if kind not in ("macvtap", "macvlan", "vlan") or not isinstance(link["name"], str):
+            raise ValueError(f"written is {repr(link)[:60]}")
         role = "macvtap_host_access" if kind == "macvlan" else "macvtap_links"
         if not variables.get(f"{role}_purge"):
             yield link["name"], kind

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import checked, texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import FoundGuard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import TRUST
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
@@ -29,6 +30,14 @@ _LINK = (
     *("name", "kind", "parent", "master", "mode", "mac", "permanent_mac", "mtu", "group", "alias"),
     *("vlan_id", "vlan_protocol", "pci"),
 )
+# The types of what is read, where it is not None.
+_LINK_TYPES = {
+    **dict.fromkeys(_LINK, str),
+    **dict.fromkeys(("mtu", "group", "vlan_id", "ifindex", "parent_ifindex"), int),
+    **dict.fromkeys(("unfit", "unfit_vlan"), str),
+}
+_NAMED = {"name": str, "uuid": str}
+_NETWORK = {**_NAMED, "mode": str, "forward": str, "pf": str}
 Values = t.Mapping[str, t.Any]
 NO_REACH = Reach()
 _MEMORY = re.compile(r"<memory unit='KiB'>(\d+)</memory>")
@@ -156,17 +165,21 @@ def read_networks(data: t.Iterable[Values]) -> dict[str, Network]:
             uuid=one.get("uuid") or "",
             mode=one.get("mode") or "",
             forward=one.get("forward") or "",
-            interfaces=tuple(one.get("interfaces") or ()),
+            interfaces=texts(one, "interfaces"),
             pf=one.get("pf"),
             portgroups=tuple(
-                Portgroup(group["name"], bool(group.get("default")), {TRUST: "yes"} if group.get(TRUST) else {})
+                Portgroup(
+                    checked(group, _NAMED)["name"],
+                    bool(group.get("default")),
+                    {TRUST: "yes"} if group.get(TRUST) else {},
+                )
                 for group in one["portgroups"]
             ),
             active=bool(one.get("active")),
             persistent=one.get("persistent", True),
             autostart=bool(one.get("autostart")),
         )
-        for one in data
+        for one in (checked(one, _NETWORK) for one in data)
     }
 
 
@@ -182,7 +195,7 @@ def read_guards(data: t.Iterable[Values] | None) -> tuple[FoundGuard, ...] | Non
             bool(one.get("persistent")),
             one.get("rules") == "modified",
         )
-        for one in data
+        for one in (checked(one, {"mac": str, "policy": str}) for one in data)
     )
 
 
@@ -193,16 +206,20 @@ def read_version(text: str | None) -> int | None:
 
 
 def read_links(data: t.Iterable[Values]) -> Links:
-    """Return the reported links, without the attributes that a report does not have."""
+    """Return the reported links, without the attributes that a report does not have.
+
+    This and all that read raise AttributeError, KeyError, TypeError or ValueError if a report has another form.
+    """
     result: dict[str, Link] = {}
     for link in data:
+        checked(link, _LINK_TYPES)
         values: dict[str, t.Any] = {name: link.get(name) for name in _LINK}
         values["kind"] = values["kind"] or ""
         result[link["name"]] = Link(
             **values,
             index=link.get("ifindex") or 0,
             parent_index=link.get("parent_ifindex") or 0,
-            altnames=frozenset(link.get("altnames") or ()),
+            altnames=frozenset(texts(link, "altnames")),
             up=link.get("state") == "up",
         )
     return result
@@ -211,7 +228,7 @@ def read_links(data: t.Iterable[Values]) -> Links:
 def read_functions(data: t.Iterable[Values]) -> dict[str, tuple[str, ...]]:
     """Return the virtual functions of links, where they are known."""
     known = (link for link in data if link.get("virtual_functions") is not None)
-    return {link["name"]: tuple(link["virtual_functions"]) for link in known}
+    return {link["name"]: texts(link, "virtual_functions") for link in known}
 
 
 def read_reach(data: t.Iterable[Values], connections: t.Iterable[Values]) -> Reach:
@@ -219,11 +236,12 @@ def read_reach(data: t.Iterable[Values], connections: t.Iterable[Values]) -> Rea
     addresses, routes, indexes = [], [], {}
     for link in data:
         index = indexes[link["name"]] = link.get("ifindex") or 0
-        for text in link.get("addresses") or ():
+        for text in texts(link, "addresses"):
             address, _slash, prefix = text.partition("/")
             addresses.append(Address(address, int(prefix), index=index))
-        routes += [Route(destination, index) for destination in link.get("routes") or ()]
-    result = (Connection(one["local"], one["peer"], indexes.get(one.get("link"), 0)) for one in connections)
+        routes += [Route(destination, index) for destination in texts(link, "routes")]
+    known = (checked(one, dict.fromkeys(("local", "peer", "link"), str)) for one in connections)
+    result = (Connection(one["local"], one["peer"], indexes.get(one.get("link"), 0)) for one in known)
     return Reach(tuple(addresses), tuple(routes), tuple(result))
 
 
@@ -231,6 +249,7 @@ def read_domains(data: t.Iterable[Values]) -> dict[str, Domain]:
     """Return the reported domains. Their interfaces have only identifying values and the mode."""
     result = {}
     for domain in data:
+        checked(domain, _NAMED)
         interfaces = domain.get("interfaces") or ()
         result[domain["name"]] = Domain(
             name=domain["name"],
@@ -253,6 +272,9 @@ def _read_iface(mac: str, data: Values) -> Iface:
         for name in ("source", "mode", "network", "portgroup", "target", "alias", "model")
         if data.get(name)
     }
+    for name, value in (("mac", mac), ("type", data.get("type")), ("origin", data.get("origin")), *values.items()):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} of an interface is {repr(value)[:60]}")
     values.update((name, "yes") for name in ("allmulticast", TRUST) if data.get(name) is True)
     if data.get(TRUST) is False and "network" in (data.get("type"), *values):
         # Its network may say otherwise.

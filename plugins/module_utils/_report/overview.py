@@ -7,7 +7,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, segments, undeclared
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import hosts, plain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import (
+    DAMAGED,
+    MALFORMED,
+    damaged,
+    hosts,
+    plain,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import nics
 
@@ -38,6 +44,21 @@ def overview(fleet: t.Any) -> dict[str, t.Any]:
 
 
 def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Sequence[Values]) -> dict[str, t.Any]:
+    """Return one host; of one whose result has another form no more than that, and what it declares."""
+    notes = [one.message for one in host.problems if one.message.startswith(DAMAGED)]
+    if host.inspected:
+        try:
+            return _reported(host, data, conflicts, gaps)
+        except MALFORMED as exc:
+            notes = [damaged(exc)]
+    nothing = {**data, "found": {}}
+    if host.inspected:
+        (host,) = hosts({host.name: nothing})
+    made = _reported(host, nothing, conflicts, gaps)
+    return {**made, "notes": [*made["notes"], *notes]}
+
+
+def _reported(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Sequence[Values]) -> dict[str, t.Any]:
     found = data.get("found") or {}
     rows = [*nics.of_guests(host, data), *nics.of_links(host)] if host.inspected else list(nics.only_declared(host))
     return {

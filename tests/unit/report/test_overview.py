@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import undeclared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import changes, overview, text
 
@@ -118,6 +119,31 @@ def test_a_host_that_was_not_reached_is_no_host_without_nics() -> None:
     assert [(row["state"], row["drift"]) for row in host["nics"]] == [("unknown", [])]
     assert whole["summary"]["not_inspected"] == 1
     assert "1 host not inspected" in text.table(whole)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"networks": [{"name": "lan", "mode": "bridge", "interfaces": [7], "portgroups": []}]},
+        {"links": [{"name": "tap0", "kind": "macvtap", "parent": ["eth0"]}]},
+        {"guards": [{"mac": ["x"], "policy": "drop"}]},
+        {"written": [{"name": "tap0", "kind": "bond"}]},
+        {"kernel": "6.1"},
+        {"domains": [{"name": "web1", "interfaces": [{"mac": A, "stored": {"type": "direct", "source": 7}}]}]},
+        # Only the report reads it.
+        {"pending": [{"domain": "web1", "mac": A, "state": "held"}], "domains": found(web(iface(A)))["domains"]},
+    ],
+)
+def test_a_damaged_result_of_one_host_leaves_the_others_in_the_report(damage: Values) -> None:
+    variables = declared({"domain": "web1", "mac": A})
+    data = {"declared": variables, "found": found(web(iface(A)))}
+    fleet = {"hv1": {"declared": variables, "found": {**found(), **damage}}, "hv2": data}
+    bad, good = overview.overview(fleet)["hosts"]
+    assert good == overview.overview({"hv2": data})["hosts"][0] | {"conflicts": good["conflicts"]}
+    (note,) = [one for one in bad["notes"] if one.startswith("its data is not what macvtap_host_info returns (")]
+    assert "\n" not in note
+    assert [(row["guest"], row["mac"], row["state"]) for row in bad["nics"]] == [("web1", A, "unknown")]
+    assert undeclared.by_host(fleet)["hv2"] == []
 
 
 @settings(max_examples=20, deadline=None)
