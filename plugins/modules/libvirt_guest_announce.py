@@ -19,7 +19,9 @@ description:
   - A guest is only announced if it runs on this host, its process holds the taps of its links open, and the links are
     up. Otherwise switches would send its frames to the wrong port. The links are looked at before each frame.
   - A guest that is paused, stopped or migrating is not announced, and neither is a NIC whose link is set down
-    (C(link_state)). RV(interfaces[].reason) has the reason. NICs of other types than V(direct) are left out.
+    (C(link_state)). RV(interfaces[].reason) and a warning have the reason. NICs of other types than V(direct)
+    are left out.
+  - A guest that stops, is paused or moves on meanwhile is no failure either: it is looked at once more.
   - The task fails if a NIC of a running guest cannot be heard, because its link, tap or uplink is not as it must be, or
     no frame left the uplink. Nothing is changed on the host.
 options:

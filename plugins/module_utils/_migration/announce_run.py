@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import platform
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import announcing, heard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.announcing import Announced
@@ -25,28 +27,60 @@ def run(hypervisor: Hypervisor, name: str, *, check_mode: bool) -> dict[str, t.A
     if domain is None:
         hint = did_you_mean(suggest(name, host.known))
         raise MacvtapError(f"{platform.node()} has no domain {name!r}{hint}", path="domain")
-    faults = {one.mac: hostlinks.link_fault(one, name, host) for one in domain.live if one.type == "direct"}
-    nics = heard.nics(domain, host.links or {}, faults, complete=host.all_holders)
+    nics = _nics(domain, host)
     asked = [Announced(one.mac, one.link or "", one.index, one.uplink or "") for one in nics if one.is_announced]
     unheard = announcing.announce(asked) if asked and not check_mode else {}
+    heard_now = {mac for mac, reason in unheard.items() if not reason}
     reasons = {one.mac: one.fault or unheard.get(one.mac, "") for one in nics}
+    if any(reasons.values()):
+        # Links of a guest go down or away when it is stopped or paused, or moves on: that is no fault of this host.
+        domain, nics = _meanwhile(hypervisor, domain, nics)
+        reasons = {one.mac: reasons.get(one.mac, "") for one in nics if not one.silent}
     faulty = [f"{mac} cannot be heard on the LAN from there: {reason}" for mac, reason in reasons.items() if reason]
     if faulty:
         raise MacvtapError(
             f"domain {name!r} runs on {platform.node()}, and stays there, but {'; '.join(faulty)}", path="domain"
         )
+    return _result(domain, nics, heard_now)
+
+
+def _nics(domain: Domain, host: Host) -> list[heard.Nic]:
+    faults = {one.mac: hostlinks.link_fault(one, domain.name, host) for one in domain.live if one.type == "direct"}
+    return heard.nics(domain, host.links or {}, faults, complete=host.all_holders)
+
+
+def _meanwhile(hypervisor: Hypervisor, domain: Domain, nics: t.Sequence[heard.Nic]) -> tuple[Domain, list[heard.Nic]]:
+    """Look at a guest once more: return it as it is now, and those of its NICs that it still has.
+
+    NICs of a guest that has been started again since are not known to this run.
+    """
+    host = hypervisor.observe([domain.name])
+    now = host.domains.get(domain.name)
+    if now is None or not now.running or (now.uuid, now.instance) != (domain.uuid, domain.instance):
+        return replace(domain, running=False, live=()), []
+    silent = {one.mac: one for one in _nics(now, host) if one.silent}
+    return now, [silent.get(one.mac, one) for one in nics]
+
+
+def _result(domain: Domain, nics: t.Sequence[heard.Nic], heard_now: t.Container[str]) -> dict[str, t.Any]:
+    interfaces = [
+        {
+            "mac": one.mac,
+            "link": one.link,
+            "uplink": one.uplink,
+            "announced": one.mac in heard_now,
+            "reason": (None if one.mac in heard_now else one.silent) or None,
+        }
+        for one in nics
+    ]
     return {
         "changed": False,
-        "domain": name,
+        "domain": domain.name,
         "running": domain.running,
-        "interfaces": [
-            {
-                "mac": one.mac,
-                "link": one.link,
-                "uplink": one.uplink,
-                "announced": one.mac in unheard,
-                "reason": one.silent or None,
-            }
-            for one in nics
+        "interfaces": interfaces,
+        "warnings": [
+            f"domain {domain.name!r}: {one['mac']} was not announced: {one['reason']}"
+            for one in interfaces
+            if one["reason"]
         ],
     }

@@ -22,6 +22,8 @@ _ETH_P_RARP, _REQUEST_REVERSE = 0x8035, 3
 _MINIMUM = 60
 # When they are sent, in seconds: a frame may be lost. So long after the last one may take what has to wait on the link.
 _TIMES, _PATIENCE = (0.0, 0.1, 0.3), 0.7
+# How many frames of one NIC are read before the clock and the others are looked at: there may be no end of them.
+_AT_ONCE = 64
 
 
 class Announced(t.NamedTuple):
@@ -90,10 +92,13 @@ class _Path:
             self._failure = exc.strerror or str(exc)
 
     def receive(self) -> None:
+        """Look at what has arrived, until one frame was seen to leave; at so much only that others have their turn."""
         with contextlib.suppress(OSError):
-            while True:
+            for _number in range(_AT_ONCE):
                 _data, address = self.receiving.recvfrom(64)
                 self.seen = self.seen or address[2] == packets.PACKET_OUTGOING
+                if self.seen:
+                    return
 
     def reason(self) -> str:
         """Return why the address is not heard, "" if it is."""
@@ -128,13 +133,17 @@ def _send(paths: t.Iterable[_Path]) -> None:
 
 def _receive(paths: t.Sequence[_Path], until: float, *, until_all: bool = False) -> None:
     poll = select.poll()
-    by_fd = {path.receiving.fileno(): path for path in paths}
+    # Those that were seen have nothing more to say, and a socket that is not read does not wake the others.
+    by_fd = {path.receiving.fileno(): path for path in paths if not path.seen}
     for fd in by_fd:
         poll.register(fd, select.POLLIN)
-    while not until_all or not all(path.seen for path in paths):
+    while by_fd or not until_all:
         remaining = until - time.monotonic()
         for fd, _events in poll.poll(max(0.0, remaining) * 1000):
             by_fd[fd].receive()
+            if by_fd[fd].seen:
+                poll.unregister(fd)
+                del by_fd[fd]
         if remaining <= 0:
             return
 
