@@ -9,12 +9,14 @@ of its own, which excludes writes.py: that runs the loop itself.
 from __future__ import annotations
 
 import threading
+import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 # As libvirtd does with its own connections: after the first one without an answer, so many more.
 _ASK_SECONDS, _ASK_AGAIN = 5, 5
+_AFTER_ERROR_SECONDS = 0.2
 # Of any way to connect: SSH on a busy host takes some seconds.
 CONNECT_SECONDS = 40.0
 _started: list[threading.Thread] = []
@@ -61,7 +63,11 @@ def _ensure_events(libvirt: t.Any) -> None:
 
     def run() -> None:
         while True:
-            libvirt.virEventRunDefaultImpl()
+            # If it ended, no connection would notice any more that the other side is silent.
+            try:
+                libvirt.virEventRunDefaultImpl()
+            except Exception:  # pylint: disable=broad-except  # in a thread it would be a traceback
+                time.sleep(_AFTER_ERROR_SECONDS)
 
     _started.append(threading.Thread(target=run, daemon=True))
     _started[0].start()

@@ -183,9 +183,9 @@ class Migration:
         desired: Desired,
         check: t.Callable[[], None],
     ) -> None:
-        # libvirtd may have been restarted since the guest was observed.
-        handle, sent = self._source.retry(lambda: self._prepared(guest, desired))
         check()
+        # Read last: what is sent is as it is now. libvirtd may have been restarted since the guest was observed.
+        handle, sent = self._source.retry(lambda: self._prepared(guest, desired))
         journal.record(step, MOVED)
         # A run that is stopped waits too until it is known where the guest is.
         with deferred():

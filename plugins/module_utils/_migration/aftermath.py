@@ -22,6 +22,7 @@ _TWICE = (
     "What ran here is ended"
 )
 _HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
+_THIS = "this host"
 # virDomainState and virDomainPausedReason of a guest whose memory is on two hosts.
 _SPLIT = ((3, 11), (3, 12))
 _BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
@@ -34,6 +35,8 @@ class Aftermath:
         self._source = source
         self._destination = destination
         self.warnings: list[str] = []
+        # Which host was asked last, for the message if that fails.
+        self._asked = _THIS
 
     def settled(self, guest: Guest) -> str:
         """Wait until the guest is on one host after a migration that broke off. Return "" if it is the destination.
@@ -44,18 +47,14 @@ class Aftermath:
         until = time.monotonic() + _SETTLE_SECONDS
         while True:
             where, here, unsettled = settling.UNDECIDED, "", ""
-            asked = "this host"
             try:
-                self._source.ensure()
-                asked = guest.host
-                self._destination.ensure()
-                here, there = (_look(one, guest.uuid) for one in (self._source, self._destination))
+                here, there = (self._looked(one, guest) for one in (self._source, self._destination))
                 unsettled = f"Here it is {here}, and on {guest.host} it is {there}. Run again when that has changed"
                 place = settling.place(here, there, running=guest.running, was_stored_there=guest.was_stored_there)
                 where = self._decided(place, guest)
             except (MacvtapError, self._source.libvirt.libvirtError) as exc:
-                here = self._of_source(guest) if asked == guest.host else "not known"
-                unsettled = f"Here the guest is {here}, and {asked} cannot be asked: {_text(exc)}"
+                here = self._of_source(guest) if self._asked == guest.host else "not known"
+                unsettled = f"Here the guest is {here}, and {self._asked} cannot be asked: {_text(exc)}"
             if where == settling.THERE:
                 return ""
             if where != settling.UNDECIDED:
@@ -65,35 +64,51 @@ class Aftermath:
                 return unsettled
             time.sleep(_POLL_SECONDS)
 
+    def _looked(self, connection: Connection, guest: Guest) -> str:
+        self._ask(connection, guest).ensure()
+        return _look(connection, guest.uuid)
+
+    def _ask(self, connection: Connection, guest: Guest) -> Connection:
+        self._asked = _THIS if connection is self._source else guest.host
+        return connection
+
     def _of_source(self, guest: Guest) -> str:
         try:
             return _look(self._source, guest.uuid)
-        except self._source.libvirt.libvirtError:
+        except (MacvtapError, self._source.libvirt.libvirtError):
             return "not known"
 
     def _decided(self, where: str, guest: Guest) -> str:
         """Do what is to be done for a guest that is at this place, and return where it is then."""
-        here = self._source.guest(guest.uuid)
+        here = self._ask(self._source, guest).guest(guest.uuid)
         if where == settling.RESUME:
             here.resume()
         if where == settling.TWICE:
             # The destination had begun to run it, and could not say so. Then libvirt lets it go on here as well. What
             # runs there for another reason is not this guest.
-            if not self._is_left_twice(here, self._destination.guest(guest.uuid)):
+            if not self._is_left_twice(here, self._ask(self._destination, guest).guest(guest.uuid)):
                 return settling.UNDECIDED
+            self._ask(self._source, guest)
             here.destroy()
             self.warnings.append(_TWICE.format(guest.domain, guest.host))
             where = settling.THERE
         if where == settling.THERE and here is not None:
-            there = self._destination.guest(guest.uuid)
-            if here.isPersistent() and not there.isPersistent():
+            there = self._ask(self._destination, guest).guest(guest.uuid)
+            there_persists = there is not None and there.isPersistent()
+            self._ask(self._source, guest)
+            if here.isPersistent() and not there_persists:
                 return where
-            if here.isActive() and is_left(self._source, self._destination, guest.uuid):
+            if here.isActive() and self._is_left(guest):
                 here.destroy()
             if here.isActive():
                 return settling.UNDECIDED
             undefine(self._source, guest.uuid)
         return where
+
+    def _is_left(self, guest: Guest) -> bool:
+        found = is_left(self._source, self._ask(self._destination, guest), guest.uuid)
+        self._ask(self._source, guest)
+        return found
 
     def _is_left_twice(self, here: t.Any, there: t.Any) -> bool:
         libvirt = self._source.libvirt

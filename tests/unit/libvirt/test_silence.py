@@ -66,3 +66,21 @@ def test_an_error_is_the_errors_own(libvirt: Libvirt) -> None:
 
     with pytest.raises(OSError, match="refused"):
         silence.connect(libvirt, refuse, URI, 10)
+
+
+def test_an_error_in_the_event_loop_does_not_end_it(libvirt: Libvirt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "_AFTER_ERROR_SECONDS", 0.0)
+    seen: list[t.Any] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    again, runs = threading.Event(), iter(range(3))
+
+    def fail() -> None:
+        if next(runs) < 2:
+            raise OSError("interrupted")
+        again.set()
+        threading.Event().wait()
+
+    monkeypatch.setattr(libvirt, "virEventRunDefaultImpl", fail)
+    silence.connect(libvirt, Handle, URI, 10)
+    assert again.wait(10)
+    assert seen == []
