@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 # File systems of one host. Of any other, libvirt itself decides whether hosts share it.
 _OF_ONE_HOST = frozenset(["btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "tmpfs", "xfs", "zfs"])
+# As many as the kernel follows.
+_MOST_LINKS = 40
 _CONFIGURATION = "/etc/libvirt/qemu.conf"
 
 
@@ -19,7 +21,9 @@ def files(document: str) -> tuple[str, ...]:
     found = []
     for disk in root.iterfind("devices/disk[@type='file']"):
         source = disk.find("source")
-        if source is not None and source.get("file") and disk.find("readonly") is None:
+        # Those that several guests write to at once are for storage of a cluster: what that is, is not known here.
+        alone = disk.find("readonly") is None and disk.find("shareable") is None
+        if source is not None and source.get("file") and alone:
             found.append(str(source.get("file")))
     return tuple(found)
 
@@ -39,8 +43,36 @@ def alone(paths: tuple[str, ...]) -> dict[str, str]:
             mounts = file.read()
     except OSError:
         return {}
-    found = {path: type_of(os.path.realpath(path), mounts) for path in paths if os.path.exists(path)}
-    return {path: kind for path, kind in found.items() if kind in _OF_ONE_HOST}
+    found = {path: kind for path in paths if (kind := kind_of(path, mounts)) in _OF_ONE_HOST}
+    return {path: kind for path, kind in found.items() if os.path.exists(path)}
+
+
+def kind_of(path: str, mounts: str) -> str:
+    """Return the type of the file system that has a path, following links; "" if links lead in a circle.
+
+    A file on another host's file system may let this process wait without end if that host is silent. So nothing is
+    looked up there, on the way neither.
+    """
+    todo, at, followed = [part for part in path.split("/") if part], "/", 0
+    while todo:
+        kind = type_of(at, mounts)
+        if kind not in _OF_ONE_HOST:
+            return kind
+        part = todo.pop(0)
+        following = os.path.normpath(os.path.join(at, part))
+        if type_of(following, mounts) not in _OF_ONE_HOST:
+            return type_of(following, mounts)
+        try:
+            link = os.readlink(following)
+        except OSError:
+            at = following
+            continue
+        followed += 1
+        if followed > _MOST_LINKS:
+            return ""
+        todo = [one for one in link.split("/") if one] + todo
+        at = "/" if link.startswith("/") else at
+    return type_of(at, mounts)
 
 
 def type_of(path: str, mounts: str) -> str:

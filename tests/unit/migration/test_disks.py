@@ -4,14 +4,21 @@
 
 from __future__ import annotations
 
+import os
+import typing as t
+
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import disks
+
+if t.TYPE_CHECKING:
+    import pathlib
 
 DOMAIN = """
 <domain><devices>
   <disk type='file' device='disk'><source file='/images/web1.raw'/><target dev='vda'/></disk>
   <disk type='file' device='cdrom'><source file='/images/debian.iso'/><target dev='sda'/><readonly/></disk>
+  <disk type='file' device='disk'><source file='/images/quorum.raw'/><target dev='vdd'/><shareable/></disk>
   <disk type='file' device='cdrom'><target dev='sdb'/></disk>
   <disk type='block' device='disk'><source dev='/dev/vg/web1'/><target dev='vdb'/></disk>
   <disk type='network' device='disk'><source protocol='rbd' name='pool/web1'/><target dev='vdc'/></disk>
@@ -22,6 +29,21 @@ MOUNTS = r"""
 31 30 0:41 / /images rw,relatime - nfs4 filer:/images rw
 32 22 0:42 / /my\040images rw - ceph mon:/ rw
 """
+
+
+def test_nothing_is_looked_up_on_a_file_system_of_another_host(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").symlink_to(tmp_path / "mnt/pool")
+    (tmp_path / "web1.raw").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    mounts = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n31 22 0:41 / {tmp_path}/mnt rw - nfs4 filer:/images rw\n"
+    asked: list[str] = []
+    readlink = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: (asked.append(path), readlink(path))[1])
+    kinds = {name: disks.kind_of(f"{tmp_path}/{name}", mounts) for name in ("images/a", "mnt/a", "web1.raw", "circle")}
+    assert kinds == {"images/a": "nfs4", "mnt/a": "nfs4", "web1.raw": "ext4", "circle": ""}
+    assert not [path for path in asked if path.startswith(f"{tmp_path}/mnt")]
 
 
 def test_only_files_that_are_written_to_count() -> None:
