@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -39,8 +40,11 @@ class ActionModule(ActionBase):
                 return result
         result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
         if result.get("left") and options.get("destination") is not None:
-            own = self._reader(variables["hostvars"], variables["inventory_hostname"])
-            result["left"] = inventory.undeclared(result["left"], own.stages())
+            hosts = {"rules": str(options["destination"]), "left": variables["inventory_hostname"]}
+            left = result["left"]
+            for name, host in hosts.items():
+                stages = self._reader(variables["hostvars"], host).stages(of_run=False)
+                result[name] = inventory.undeclared(left, stages, _domain(options))
         return result
 
     def _of_inventory(self, options: Result, variables: Result) -> Result:
@@ -54,10 +58,13 @@ class ActionModule(ActionBase):
         inventory.check(name, own, list(hostvars))
         there = self._reader(hostvars, name)
         here, known = (self._known(hostvars, one) for one in (own, name))
-        domain = next((str(options[one]) for one in _NAMES if one in options), "")
+        if boolean(options.get("prepared", False), strict=False):
+            inventory.check_own(name, there.uri())
+        # What is declared does not depend on the tags of this run.
+        declared = inventory.declared(there.stages(of_run=False))
         return {
             "destination_uri": inventory.uri(name, known),
-            "interfaces": inventory.interfaces(domain, inventory.declared(there.stages())),
+            "interfaces": inventory.interfaces(_domain(options), declared),
             "uplinks": inventory.uplinks(here, known),
             **inventory.segments_of(here, known),
         }
@@ -67,3 +74,7 @@ class ActionModule(ActionBase):
 
     def _reader(self, hostvars: t.Any, name: str) -> role_stages.Reader:
         return role_stages.Reader(self._templar, hostvars.raw_get(name))
+
+
+def _domain(options: Result) -> str:
+    return next((str(options[one]) for one in _NAMES if one in options), "")

@@ -314,7 +314,9 @@ interfaces:
 rules:
   description:
     - What this host keeps for the guest's NICs, and libvirt does not take along.
-      M(linuxvirt.macvtap.libvirt_guest_rules) puts it on the destination. An empty list if the guest is not here.
+      M(linuxvirt.macvtap.libvirt_guest_rules) puts it on the destination.
+    - Of a guest that was on the destination already, it is what this host still keeps, and with O(destination), what
+      the inventory declares there is left out.
   returned: success
   type: list
   elements: dict
@@ -337,7 +339,7 @@ left:
   description:
     - What this host still keeps for the NICs of a guest that was on the destination already, such as after a run that
       was killed. M(linuxvirt.macvtap.libvirt_guest_rules) removes it.
-    - With O(destination), what the inventory declares on this host is left out.
+    - With O(destination), what the inventory declares on this host is left out, whatever the tags of the run are.
   returned: success
   type: list
   elements: dict

@@ -129,9 +129,10 @@ class Reader:
         self._run = frozenset(variables.get("ansible_run_tags") or ["all"])
         self._skip = frozenset(variables.get("ansible_skip_tags") or ())
 
-    def stages(self) -> list[Stage]:
-        """Return what the roles would run now, for the tags of this run."""
-        return [stage for task in _ROLES.tasks if self._is_selected(task.tags) for stage in self._stage(task)]
+    def stages(self, *, of_run: bool = True) -> list[Stage]:
+        """Return what the roles would run now: for the tags of this run, or if not ``of_run``, without any tags."""
+        tasks = [task for task in _ROLES.tasks if not of_run or self._is_selected(task.tags)]
+        return [stage for task in tasks for stage in self._stage(task)]
 
     def invalid(self) -> dict[str, str]:
         """Return why variables do not fit the roles' argument specifications, by the tags of the roles."""

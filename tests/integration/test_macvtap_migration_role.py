@@ -65,10 +65,24 @@ def test_a_guest_that_receives_all_multicast_does_so_on_the_other_host(
     assert guest.hears()
     guests = [{"domain": "web1", "destination": there.cell.name}]
     role = {"role": "linuxvirt.macvtap.macvtap_migration", "vars": {"macvtap_migration_guests": guests}}
-    play(hosts, tmp_path, installed.collections(tmp_path_factory.getbasetemp() / "installed"), here, role)
+    collections = installed.collections(tmp_path_factory.getbasetemp() / "installed")
+    play(hosts, tmp_path, collections, here, role)
     moved_guests.assert_whole(hosts, moved, there)
     guest.hv = there
     assert (guest.answers(), guest.hears()) == (True, True)
+    # As a run leaves it that was killed right after the move: this host still keeps it, and the destination not yet.
+    nics = [{"mac": A, "allmulticast": True}]
+    ok(run_module("libvirt_direct_iface", {"domain": "web1", "mac": A, "allmulticast": False}, prefix=there.prefix))
+    ok(run_module("libvirt_guest_rules", {"nics": nics}, prefix=here.prefix))
+    assert not guest.hears()
+    play(hosts, tmp_path, collections, here, role)
+    assert guest.hears()
+    rest = run_module("libvirt_guest_rules", {"nics": nics, "state": "absent"}, prefix=here.prefix)
+    assert not ok(rest)["changed"]
+    # What is complete is announced once more, and changes nothing.
+    again = play(hosts, tmp_path, collections, here, role)
+    assert "Check that it is heard on the LAN from there" in again
+    assert "changed=0" in again
 
 
 def test_a_guest_gets_off_its_bridge_by_a_move(

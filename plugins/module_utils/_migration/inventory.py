@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 _URI, _UPLINK, _HOST = "macvtap_migration_uri", "macvtap_uplink", "ansible_host"
@@ -15,7 +17,7 @@ _SEGMENT = segments.VARIABLE
 _CONNECTION = ("source", "mode", "network", "portgroup")
 _MODULE = "libvirt_direct_iface"
 # The options in which the roles' modules have MAC addresses with guards, or rules for multicast.
-_OF_MACS = ("interfaces", "guards")
+_OF_MACS = ("interfaces", "guards", "links")
 
 
 class _Stage(t.Protocol):
@@ -46,6 +48,19 @@ def check(name: str, own: str, hosts: t.Sequence[str]) -> None:
         raise MacvtapError(
             f"the inventory has no host {name!r}{hint}. Set destination_uri for a host that it does not have",
             path="destination",
+        )
+
+
+def check_own(name: str, uri: str) -> None:
+    """Refuse a destination whose roles do not use its own libvirt: what goes with NICs cannot be put there.
+
+    :raises MacvtapError: ``uri`` is of another libvirt.
+    """
+    if not uris.is_local(uri) or uris.is_session(uri):
+        raise MacvtapError(
+            f"{uri!r} is not {name}'s own libvirt, which guests would move to. Set it to qemu:///system for {name}, "
+            "and the URI by which other hosts reach that in macvtap_migration_uri",
+            path="macvtap_domains_uri",
         )
 
 
@@ -88,14 +103,37 @@ def declared_of(entries: t.Iterable[t.Any], options: t.Mapping[str, t.Any]) -> l
     ]
 
 
-def undeclared(left: t.Sequence[t.Mapping[str, t.Any]], stages: t.Iterable[_Stage]) -> list[t.Mapping[str, t.Any]]:
-    """Return what of ``left`` a host's roles do not declare, by MAC address; [] if a variable cannot be read."""
-    stages = list(stages)
-    if any(stage.error is not None for stage in stages):
-        return []
-    lists = [entries for stage in stages for name in _OF_MACS for entries in [stage.options.get(name)]]
-    declared = {str(entry.get("mac")).lower() for one in lists for entry in one or () if isinstance(entry, dict)}
-    return [rule for rule in left if rule["mac"] not in declared]
+def undeclared(
+    left: t.Sequence[t.Mapping[str, t.Any]], stages: t.Iterable[_Stage], domain: str
+) -> list[t.Mapping[str, t.Any]]:
+    """Return what of ``left`` a host's roles do not declare, by the MAC addresses of the NICs of ``domain``.
+
+    What they may declare counts as declared: if a variable cannot be read, or has something else than it must have; if
+    they declare a NIC of the domain without its address.
+    """
+    declared = set()
+    for stage in stages:
+        if stage.error is not None:
+            return []
+        for name in _OF_MACS:
+            entries = stage.options.get(name) or []
+            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+                return []
+            if any(_may_concern(entry, name, domain) for entry in entries):
+                return []
+            declared |= {mac(entry.get("mac")) for entry in entries}
+    return [rule for rule in left if mac(rule["mac"]) not in declared]
+
+
+def _may_concern(entry: t.Mapping[str, t.Any], name: str, domain: str) -> bool:
+    """Whether an entry of the option ``name`` is for an address that it does not say, and may be the domain's."""
+    return name == "interfaces" and not entry.get("mac") and str(entry.get("domain")) == domain
+
+
+def mac(value: t.Any) -> str:
+    """Return a declared MAC address as others are compared with it, however it is written."""
+    text = str(value)
+    return _mac.canonical(text) or text
 
 
 def _with_defaults(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -43,6 +43,7 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         check_mode=check_mode,
         verify=stages.verify,
     )
+    left = _left(migration, stages.first)
     return {
         **outcome.plan.result(diff=diff),
         "domain": desired.domain,
@@ -51,8 +52,8 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         "forecast_seconds": _forecast(desired, stages.first) if outcome.plan.changed else None,
         "measured": _measured(migration.measured),
         "interfaces": planner.interfaces(outcome.plan),
-        "rules": [along.report(one) for one in outcome.answers],
-        "left": [along.report(one) for one in _left(migration, stages.first)],
+        "rules": [along.report(one) for one in outcome.answers or left],
+        "left": [along.report(one) for one in left],
         "warnings": [*outcome.plan.warnings, *migration.warnings],
     }
 

@@ -155,3 +155,10 @@ def test_every_module_of_a_role_is_a_task_that_can_be_planned() -> None:
 )
 def test_what_depends_on_what_is_changed_runs_too(to_do: list[str], run: list[str]) -> None:
     assert role_stages.needed(to_do) == run
+
+
+def test_what_is_declared_does_not_depend_on_the_tags_of_a_run() -> None:
+    assert names("migration") == []
+    for run, skip in ((("migration",), ()), (("all",), ("guard", "domains"))):
+        stages = reader(run, skip, **WHOLE).stages(of_run=False)
+        assert [(stage.name, stage.module) for stage in stages] == ORDER

@@ -95,14 +95,40 @@ def test_the_destination_is_another_host_of_the_inventory(name: str, message: st
     inventory.check("hv2", "hv1", ["hv1", "hv2", "hv3"])
 
 
+MACS = [f"52:54:00:00:01:{n}" for n in ("0a", "0b", "0c", "0d")]
+LEFT = [{"mac": mac, "allmulticast": True, "guard": None} for mac in MACS]
+
+
 def test_what_a_host_declares_is_not_left_over() -> None:
-    macs = [f"52:54:00:00:01:0{n}" for n in (1, 2, 3)]
-    left = [{"mac": mac, "allmulticast": True, "guard": None} for mac in macs]
     stages = [
-        Stage("libvirt_direct_iface", {"interfaces": [{"domain": "web1", "mac": macs[0].upper()}, {"domain": "web2"}]}),
-        Stage("macvtap_guard", {"guards": [{"mac": macs[1]}]}),
-        Stage("macvtap_link", {"links": [{"name": "x0"}]}),
+        Stage(
+            "libvirt_direct_iface", {"interfaces": [{"domain": "web1", "mac": "52-54-00-00-01-0A"}, {"domain": "w2"}]}
+        ),
+        Stage("macvtap_guard", {"guards": [{"mac": "5254.0000.010b"}]}),
+        Stage("macvtap_link", {"links": [{"name": "x0"}, {"name": "x1", "mac": "52540000010C", "guard": {}}]}),
     ]
-    assert inventory.undeclared(left, stages) == [left[2]]
-    # It may be declared.
-    assert inventory.undeclared(left, [*stages, Stage("macvtap_guard", {}, "'x' is undefined")]) == []
+    assert inventory.undeclared(LEFT, stages, "web1") == [LEFT[3]]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Stage("macvtap_guard", {}, "'x' is undefined"),
+        Stage("macvtap_guard", {"guards": 5}),
+        Stage("macvtap_guard", {"guards": MACS[0]}),
+        Stage("macvtap_guard", {"guards": {"mac": MACS[0]}}),
+        Stage("macvtap_guard", {"guards": [MACS[0]]}),
+        Stage("libvirt_direct_iface", {"interfaces": [{"domain": "web1", "alias": "ua-lan"}]}),
+    ],
+    ids=str,
+)
+def test_what_may_be_declared_counts_as_declared(stage: Stage) -> None:
+    assert inventory.undeclared(LEFT, [stage], "web1") == []
+
+
+@pytest.mark.parametrize("uri", ["qemu+ssh://hv3/system", "qemu:///session", "qemu+tcp://localhost/system"])
+def test_a_destination_whose_roles_use_another_libvirt_is_refused(uri: str) -> None:
+    inventory.check_own("hv2", "qemu:///system")
+    with pytest.raises(MacvtapError, match=r"^macvtap_domains_uri: .* is not hv2's own libvirt") as raised:
+        inventory.check_own("hv2", uri)
+    assert repr(uri) in str(raised.value)
