@@ -48,8 +48,8 @@ options:
     default: {}
   begun:
     description:
-      - The homes of guests that were moved before, by the guests' names. What is left of these on O(sources) is among
-        RV(_value.moves), to the host that has the guest.
+      - The hosts that guests were to leave by a run that has not been completed, by the guests' names. What is left of
+        these there is among RV(_value.moves), to the host that has the guest.
     type: dict
     default: {}
   homes:
@@ -79,11 +79,16 @@ _value:
     moves:
       description:
         - The guests that go, each with C(domain), C(source) and C(destination), the largest one first. At last come
-          those of O(begun) that have gone.
+          those that have gone, and of which something may be left.
       type: list
       elements: dict
     lines:
       description: The moves as the lines of a table, without those that were made before.
+      type: list
+      elements: str
+    rests:
+      description:
+        - In words, for each guest that runs elsewhere already, which domain is removed from the host that it has left.
       type: list
       elements: str
     stuck:
@@ -117,10 +122,10 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
     """Return the moves, and the guests that are stuck."""
     if (sources is None) == (homes is None):
         raise AnsibleFilterError("fleet_moves: set either sources or homes")
-    settled: list[moves.Move] = []
     try:
+        under_way = _dict(begun or {}, "macvtap_migration_file")
         if homes is not None:
-            found, stuck = moves.home(looks, _dict(homes, "macvtap_migration_file"))
+            found = moves.home(looks, _dict(homes, "macvtap_migration_file"), under_way)
         else:
             groups = tuple(
                 frozenset(_list(group, "macvtap_migration_apart")) for group in _list(apart, "macvtap_migration_apart")
@@ -133,16 +138,20 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
                 groups,
                 {host: str(link) for host, link in _set(uplinks, "macvtap_uplink").items()},
                 _set(segments, "macvtap_segment"),
-                _dict(begun or {}, "macvtap_migration_file"),
+                under_way,
             )
-            found, stuck, settled = moves.plan(looks, options)
+            found = moves.plan(looks, options)
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
-    lines = aligned([(one.domain, one.source, "→", one.destination) for one in found])
+    lines = aligned([(one.domain, one.source, "→", one.destination) for one in found.moves])
     return {
-        "moves": [one._asdict() for one in (*found, *settled)],
-        "stuck": [one._asdict() for one in stuck],
+        "moves": [one._asdict() for one in (*found.moves, *found.rests, *found.settled)],
+        "stuck": [one._asdict() for one in found.stuck],
         "lines": lines,
+        "rests": [
+            f"{one.domain}: what is left of it on {one.source} is removed. It runs on {one.destination}"
+            for one in found.rests
+        ],
     }
 
 

@@ -25,8 +25,8 @@ class Options:
     ``sources`` are the hosts to be emptied and ``targets`` those that take guests, in the order in which they are
     preferred. ``given`` has the hosts of single guests. ``declared`` has the NICs that the inventory declares, by
     host. The guests of each list in ``apart`` do not run on one host. ``uplinks`` and ``segments`` have the variables
-    macvtap_uplink and macvtap_segment, by host, of those that have one. ``begun`` has the homes of guests that were
-    moved before.
+    macvtap_uplink and macvtap_segment, by host, of those that have one. ``begun`` has the hosts that guests were to
+    leave by a run that has not been completed.
     """
 
     sources: tuple[str, ...]
@@ -56,10 +56,15 @@ class Stuck(t.NamedTuple):
 
 
 class Moves(t.NamedTuple):
-    """What is to move, what cannot, and what has moved before: of that, something may be left on its source."""
+    """What is to move, and what cannot.
+
+    ``rests`` are guests that a run has moved which was not completed, and that are stored or stand still on their
+    source as well. Of those in ``settled``, something else may be left there.
+    """
 
     moves: list[Move]
     stuck: list[Stuck]
+    rests: list[Move]
     settled: list[Move]
 
 
@@ -88,9 +93,8 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
         if domain["running"]
     ]
     # What a broken-off move has left behind: the module ends it.
-    left = [Move(name, source, host) for source in options.sources for name, host in _left(source, looks, options)]
-    moves += left
-    done = {(one.domain, one.source) for one in left}
+    rests = [Move(name, source, host) for source in options.sources for name, host in _left(source, looks, options)]
+    done = {(one.domain, one.source) for one in rests}
     for memory, source, domain in sorted(guests, key=lambda guest: (-guest[0], guest[1], guest[2]["name"])):
         name = domain["name"]
         if (name, source) in done:
@@ -110,15 +114,17 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
         room = rooms[chosen]
         room.running.add(name)
         room.free = None if room.free is None else room.free - memory
-    return Moves(moves, stuck, _settled(looks, options))
+    return Moves(moves, stuck, rests, _settled(looks, options))
 
 
-def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str]) -> tuple[list[Move], list[Stuck]]:
+def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mapping[str, str]) -> Moves:
     """Return how the guests of ``homes`` come to the hosts that it has for them, and which cannot.
 
-    A guest that is at home, or runs nowhere, is left alone.
+    A guest that is at home, or runs nowhere, is left alone. ``begun`` is as in Options.
     """
     moves, stuck = [], []
+    rests: list[Move] = []
+    settled: list[Move] = []
     for name, host in sorted(homes.items()):
         places = [one for one, look in looks.items() if name in _running(look)]
         if len(places) > 1:
@@ -129,7 +135,10 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str]) -> tuple[list[
             stuck.append(Stuck(name, places[0], f"{host}: {_reason(looks.get(host))}"))
         elif places and places[0] != host:
             moves.append(Move(name, places[0], host))
-    return moves, stuck
+        elif places and begun.get(name, host) != host and _domains(looks.get(begun[name])) is not None:
+            of = rests if name in _names(looks[begun[name]]) else settled
+            of.append(Move(name, begun[name], host))
+    return Moves(moves, stuck, rests, settled)
 
 
 def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
@@ -153,7 +162,7 @@ def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
 def _left(source: str, looks: t.Mapping[str, Look], options: Options) -> t.Iterator[tuple[str, str]]:
     """Yield the domains of a host that run there and on another one, or stand still there after that; and on which.
 
-    What is only stored on several hosts may be meant to be, unless the guest was moved away from here.
+    What is only stored on several hosts may be meant to be, unless a run that moved the guest away was not completed.
     """
     of = [one for one in _domains(looks[source]) or () if one["running"] or options.begun.get(one["name"]) == source]
     for domain in of:
@@ -206,7 +215,7 @@ def _uplinks(here: parity.Ground, there: parity.Ground, options: Options) -> dic
 def _declared(domain: str, host: str, options: Options) -> tuple[NicThere, ...]:
     uplink = {"source": options.uplinks[host]} if options.uplinks.get(host) else {}
     entries = inventory.declared_of(options.declared.get(host, ()), uplink)
-    given = [(str(one["mac"]).lower(), one) for one in inventory.interfaces(domain, entries)]
+    given = [(inventory.mac(one["mac"]), one) for one in inventory.interfaces(domain, entries)]
     values = [(mac, {name: str(text) for name, text in one.items() if name != "mac"}) for mac, one in given]
     return tuple(NicThere("", mac, nics.spelt(one)) for mac, one in values)
 

@@ -148,6 +148,21 @@ def test_what_a_broken_off_move_has_left_goes_where_the_guest_is() -> None:
     assert moves(looks, "hv1") == {}
     assert moves(looks, "hv1", begun={"web1": "hv2"}) == {}
     assert moves(looks, "hv1", begun={"web1": "hv1"}) == {"web1": "hv3"}
+    shown = fleet_moves(looks, ["hv1"], begun={"web1": "hv1"})
+    assert shown["lines"] == []
+    assert shown["rests"] == ["web1: what is left of it on hv1 is removed. It runs on hv3"]
+
+
+def test_what_a_move_home_has_left_is_looked_for() -> None:
+    looks = {"hv1": look(web1=1, web2=1, web3=1), "hv2": look(stored=["web1"]), "hv3": {"msg": "no route"}}
+    homes = dict.fromkeys(("web1", "web2", "web3"), "hv1")
+    found = fleet_moves(looks, homes=homes, begun={"web1": "hv2", "web2": "hv2", "web3": "hv3"})
+    assert [(one["domain"], one["source"], one["destination"]) for one in found["moves"]] == [
+        ("web1", "hv2", "hv1"),
+        ("web2", "hv2", "hv1"),
+    ]
+    assert (len(found["rests"]), found["lines"]) == (1, [])
+    assert fleet_moves(looks, homes=homes)["moves"] == []
 
 
 def test_what_a_guest_that_has_moved_has_left_is_looked_for_and_not_shown_as_a_move() -> None:
@@ -184,7 +199,7 @@ def test_a_guest_goes_to_no_host_on_which_it_would_be_in_another_mode_unless_it_
     looks = {"hv1": connected("eth0", "vepa"), "hv2": on("eth0", reflects=False), "hv3": on("eth0", reflects=True)}
     looks["hv1"]["links"] = [{"name": "eth0", "reflective_relay": True}]
     assert moves(looks, "hv1") == {"web1": "hv3"}
-    entry = {"domain": "web1", "mac": "52:54:00:00:01:01", "mode": "bridge"}
+    entry = {"domain": "web1", "mac": "5254.0000.0101", "mode": "bridge"}
     assert moves(looks, "hv1", declared={"hv2": [entry]}) == {"web1": "hv2"}
     on_network = {**connected("eth0"), "networks": on("eth0", network="bridge")["networks"]}
     on_network["domains"][0]["interfaces"][0]["live"]["network"] = "lan"
