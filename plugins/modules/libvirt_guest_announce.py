@@ -21,7 +21,7 @@ description:
   - A guest that is paused, stopped or migrating is not announced, and neither is a NIC whose link is set down
     (C(link_state)). RV(interfaces[].reason) and a warning have the reason. NICs of other types than V(direct)
     are left out.
-  - A guest that stops, is paused or moves on meanwhile is no failure either: it is looked at once more.
+  - One that stops, is paused or moves on meanwhile is no failure either. It is looked at once more.
   - The task fails if a NIC of a running guest cannot be heard, because its link, tap or uplink is not as it must be, or
     no frame left the uplink. Nothing is changed on the host.
 options:

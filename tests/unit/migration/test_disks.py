@@ -40,7 +40,12 @@ def test_nothing_is_looked_up_on_a_file_system_of_another_host(
     mounts = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n31 22 0:41 / {tmp_path}/mnt rw - nfs4 filer:/images rw\n"
     asked: list[str] = []
     readlink = os.readlink
-    monkeypatch.setattr(os, "readlink", lambda path: (asked.append(path), readlink(path))[1])
+
+    def followed(path: str) -> str:
+        asked.append(path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", followed)
     kinds = {name: disks.kind_of(f"{tmp_path}/{name}", mounts) for name in ("images/a", "mnt/a", "web1.raw", "circle")}
     assert kinds == {"images/a": "nfs4", "mnt/a": "nfs4", "web1.raw": "ext4", "circle": ""}
     assert not [path for path in asked if path.startswith(f"{tmp_path}/mnt")]
