@@ -54,6 +54,12 @@ def play(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, sourc
     return installed.Fleet(source.lab, directory, collections).play(str(playbook), inventory=inventory).stdout
 
 
+def guarded(hv: Hypervisor) -> dict[str, int]:
+    """Return the addresses with a guard, and on how many links it is."""
+    found = ok(run_module("macvtap_guard_info", {}, prefix=hv.prefix))["guards"]
+    return {one["mac"]: len(one["links"]) for one in found}
+
+
 def test_a_guest_that_receives_all_multicast_does_so_on_the_other_host(
     hosts: Hosts, tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -71,14 +77,9 @@ def test_a_guest_that_receives_all_multicast_does_so_on_the_other_host(
     guest.hv = there
     assert (guest.answers(), guest.hears()) == (True, True)
     # As a run leaves it that was killed right after the move: this host still keeps it, and the destination not yet.
-    nics = [{"mac": A, "allmulticast": True}]
-    ok(run_module("libvirt_direct_iface", {"domain": "web1", "mac": A, "allmulticast": False}, prefix=there.prefix))
-    ok(run_module("libvirt_guest_rules", {"nics": nics}, prefix=here.prefix))
-    assert not guest.hears()
+    ok(run_module("libvirt_guest_rules", {"nics": [{"mac": A, "guard": {}}]}, prefix=here.prefix))
     play(hosts, tmp_path, collections, here, role)
-    assert guest.hears()
-    rest = run_module("libvirt_guest_rules", {"nics": nics, "state": "absent"}, prefix=here.prefix)
-    assert not ok(rest)["changed"]
+    assert [guarded(hv) for hv in hosts.all] == [{}, {A: 1}]
     # What is complete is announced once more, and changes nothing.
     again = play(hosts, tmp_path, collections, here, role)
     assert "Check that it is heard on the LAN from there" in again
