@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
     Side,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
 MAC = "52:54:00:00:01:01"
 NIC = Iface(MAC, values={"source": "eth0", "mode": "bridge", "trust_guest_rx_filters": "no"}, xml="<interface/>")
@@ -54,6 +55,10 @@ def both(
     )
 
 
+def moved(plan: Plan[Guest]) -> Guest:
+    return t.cast("Guest", plan.steps[0].after)
+
+
 ON_BRIDGE = Iface(MAC, "bridge", values={"model": "virtio"}, origin="br0", xml="<interface/>")
 
 
@@ -74,7 +79,7 @@ def test_a_running_nic_gets_what_is_stored_for_it(live: Iface, stored: Iface, th
         replace(RUNNING, live=(live,), stored=(stored,)), to={"networks": {"lan": LAN}}, live=(live,), stored=(stored,)
     )
     plan = planner.plan(replace(MOVE, apply_stored=True), found)
-    guest = t.cast("Guest", plan.steps[0].after)
+    guest = moved(plan)
     shown = [{"type": after.type, **after.values} for _before, after in guest.live]
     assert [{name: one.get(name) for name in there} for one in shown] == [there]
 
@@ -84,7 +89,7 @@ def test_a_nic_that_runs_on_its_network_is_not_changed() -> None:
     live, stored = replace(NIC, values={**NIC.values, "network": "lan"}), replace(NIC, values={"network": "lan"})
     found = both(replace(RUNNING, live=(live,)), to={"networks": {"lan": LAN}}, live=(live,), stored=(stored,))
     plan = planner.plan(replace(MOVE, apply_stored=True), found)
-    assert t.cast("Guest", plan.steps[0].after).live == ()
+    assert moved(plan).live == ()
 
 
 def test_a_running_nic_stays_as_it_runs_unless_told_otherwise() -> None:
