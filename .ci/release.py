@@ -2,10 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Make a release: changelog, version, commit, tag and archive, all in a clone, and then take them over at once.
 
-    release.py              the whole; DRY_RUN=yes leaves the repository as it is
-    release.py archive      only the archive of the checkout as it is, as it would be published
-
 Variables:
+    DRY_RUN        yes, to leave the repository as it is
     VERSION        of this release; by default galaxy.yml's
     NEXT           which the checkout has afterwards; by default the next minor version
     REPOSITORY, DOCUMENTATION, ISSUES   addresses: see published.py
@@ -168,15 +166,11 @@ def copied(root: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
     return to
 
 
-def main(arguments: t.Sequence[str]) -> int:
+def main() -> int:
     try:
         where = published.place(os.environ)
         with tempfile.TemporaryDirectory(prefix="macvtap-release-") as work:
-            directory = pathlib.Path(work)
-            if list(arguments) == ["archive"]:
-                print(archive(copied(ROOT, directory / "copy"), where, ROOT / "build"))
-            else:
-                _release(directory, where)
+            _release(pathlib.Path(work), where)
     except (published.PlaceError, ReleaseError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
@@ -234,4 +228,4 @@ def take_over(clone: pathlib.Path, branch: str, version: str, built: pathlib.Pat
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -320,7 +320,7 @@ rules:
   returned: success
   type: list
   elements: dict
-  contains:
+  contains: &rule
     mac:
       description: MAC address of the NIC.
       type: str
@@ -343,19 +343,7 @@ left:
   returned: success
   type: list
   elements: dict
-  contains:
-    mac:
-      description: MAC address of the NIC.
-      type: str
-      returned: always
-    allmulticast:
-      description: Whether its link receives all multicast.
-      type: bool
-      returned: always
-    guard:
-      description: The options of its guard, V(null) if it has none.
-      type: dict
-      returned: always
+  contains: *rule
   sample: []
 measured:
   description: What libvirt has measured. V(null) if it has not, such as of a guest that did not run, or in post-copy.

@@ -53,24 +53,28 @@ def as_stored(desired: Desired, live: t.Iterable[Iface], stored: t.Iterable[Ifac
     """
     declared = {nic.mac for nic in desired.nics}
     kept = {iface.mac: iface for iface in stored if iface.type == "direct" and iface.mac not in declared}
+    pairs = [(iface, kept[iface.mac]) for iface in live if iface.mac in kept]
     more = [
-        NicThere("apply_stored", iface.mac, _stored_there(kept[iface.mac], desired.uplinks))
-        for iface in live
-        if iface.mac in kept and _connection(iface, kept[iface.mac]) != _connection(kept[iface.mac], kept[iface.mac])
+        NicThere("apply_stored", iface.mac, {**_connection(stored), **_by_uplink(stored, desired.uplinks)})
+        for iface, stored in pairs
+        if not _is_connected_as(iface, stored)
     ]
     return replace(desired, nics=(*desired.nics, *more))
 
 
-def _connection(iface: Iface, stored: Iface) -> tuple[t.Any, ...]:
-    """Return what an interface is connected to, by what is stored: libvirt adds a network's uplink to one that runs."""
-    names = _OF_NETWORK if stored.get("network") is not None else (*_OF_UPLINK, "network")
-    return (iface.type, *map(iface.get, names))
+def _is_connected_as(iface: Iface, stored: Iface) -> bool:
+    # libvirt adds the uplink and mode of a network to an interface that runs.
+    alike = iface.type == stored.type and (iface.get("network") is None) == (stored.get("network") is None)
+    return alike and all(iface.get(name) == stored.get(name) for name in _names(stored))
 
 
-def _stored_there(stored: Iface, uplinks: t.Mapping[str, str]) -> dict[str, str]:
-    names = _OF_NETWORK if stored.get("network") is not None else _OF_UPLINK
-    found = {name: text for name in names if (text := stored.get(name)) is not None}
-    return {**found, **_by_uplink(stored, uplinks)}
+def _connection(iface: Iface) -> dict[str, str]:
+    """Return what a stored interface is connected to: an uplink and a mode, or a network and its portgroup."""
+    return {name: text for name in _names(iface) if (text := iface.get(name)) is not None}
+
+
+def _names(iface: Iface) -> tuple[str, ...]:
+    return _OF_NETWORK if iface.get("network") is not None else _OF_UPLINK
 
 
 def _by_uplink(iface: Iface, uplinks: t.Mapping[str, str]) -> dict[str, str]:

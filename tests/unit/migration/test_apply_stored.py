@@ -34,6 +34,12 @@ ON_BRIDGE = Iface(MAC, "bridge", values={"model": "virtio"}, origin="br0", xml="
         (NIC, replace(NIC, values={**NIC.values, "source": "eth9"}), {"source": "eth9"}),
         (replace(NIC, values={**NIC.values, "mode": "vepa"}), NIC, {"source": "lan0", "mode": "bridge"}),
         (NIC, replace(NIC, values={"network": "lan"}), {"network": "lan", "source": None}),
+        # It had a portgroup, and is to have none.
+        (
+            replace(NIC, values={**NIC.values, "network": "lan", "portgroup": "trusted"}),
+            replace(NIC, values={"network": "lan"}),
+            {"network": "lan", "portgroup": None},
+        ),
         # Nothing else than a macvtap link is made.
         (NIC, ON_BRIDGE, {"source": "lan0"}),
     ],
