@@ -201,15 +201,11 @@ def _ground(name: str, look: Look, options: Options) -> parity.Ground:
 def _parted(domain: Look, here: parity.Ground, there: parity.Ground, options: Options) -> str:
     """Return why a guest would not reach on a host what it reaches now, "" if it would."""
     live = report.read_domains([domain])[domain["name"]].live
-    desired = Desired(domain["name"], _declared(domain["name"], there.name, options), _uplinks(here, there, options))
+    uplinks = inventory.between(*(options.uplinks.get(ground.name) for ground in (here, there)))
+    desired = Desired(domain["name"], _declared(domain["name"], there.name, options), uplinks)
     edited = {id(before): after for before, after in nics.edits(live, desired)}
     found = parity.against(desired, [(one, edited.get(id(one), one)) for one in live], here, there)
     return "; ".join([*found.segments, *found.modes])
-
-
-def _uplinks(here: parity.Ground, there: parity.Ground, options: Options) -> dict[str, str]:
-    own, other = options.uplinks.get(here.name), options.uplinks.get(there.name)
-    return {own: other} if own and other else {}
 
 
 def _declared(domain: str, host: str, options: Options) -> tuple[NicThere, ...]:

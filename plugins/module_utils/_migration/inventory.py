@@ -155,7 +155,11 @@ def interfaces(domain: str, entries: t.Iterable[t.Mapping[str, t.Any]]) -> list[
 
 def uplinks(here: t.Mapping[str, t.Any], there: t.Mapping[str, t.Any]) -> dict[str, str]:
     """Return the option ``uplinks``, by the variables of the two hosts."""
-    own, other = here.get(_UPLINK), there.get(_UPLINK)
+    return between(here.get(_UPLINK), there.get(_UPLINK))
+
+
+def between(own: t.Any, other: t.Any) -> dict[str, str]:
+    """Return the option ``uplinks`` of a host whose uplink is ``own``, for one whose uplink is ``other``, if known."""
     return {str(own): str(other)} if own and other else {}
 
 
