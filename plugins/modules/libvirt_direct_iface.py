@@ -472,6 +472,16 @@ options:
     type: str
     choices: [rollback, keep]
     default: rollback
+  on_missing:
+    description:
+      - What is done if this host does not have a domain that is named. V(fail) changes nothing, and fails.
+      - V(skip) changes the other domains. It is for guests that move between hosts, and are declared on each of them. A
+        misspelt name is then no error. RV(missing) has the names.
+      - Guards of such domains are set all the same, and wait for the guest.
+    version_added: 0.2.0
+    type: str
+    choices: [fail, skip]
+    default: fail
   uri:
     description: URI of the libvirt daemon.
     type: str
@@ -688,7 +698,8 @@ changes:
   sample:
     - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: live}
 interfaces:
-  description: Each declared interface as it is stored, or would be stored in check mode.
+  description: >-
+    Each declared interface as it is stored, or would be stored in check mode, but for those of domains in RV(missing).
   returned: success
   type: list
   elements: dict
@@ -739,6 +750,12 @@ restart_required:
       elements: str
   sample:
     - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
+missing:
+  description: Names of the domains that this host does not have, and that were left out by O(on_missing=skip).
+  returned: success
+  type: list
+  elements: str
+  sample: []
 pending:
   description:
     - NICs that a guest was asked to release, by this run or an earlier one, and that are neither removed nor attached

@@ -213,3 +213,26 @@ def test_a_stopped_domain_that_shares_a_source_with_passthrough_is_warned_of(hv:
         assert f"also web2 {B}. The second of these guests or links does not start" in str(done["warnings"])
     assert not ok(module(domain="web1", mac=A, mode="passthrough")).get("warnings")
     assert "in that mode" in str(ok(module(domain="web2", mac=B, mode="vepa"))["warnings"])
+
+
+def test_a_domain_that_is_on_another_host_can_be_left_out(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    entries: list[Result] = [{"domain": "web2", "mac": B}, {"domain": "web1", "mac": A}]
+    before = hv.dump("web1")
+    refused = module(interfaces=entries, mode="private")
+    assert refused["failed"]
+    assert "interfaces[0].domain: no domain 'web2'" in refused["msg"]
+    assert hv.dump("web1") == before
+    predicted = ok(module(interfaces=entries, mode="private", on_missing="skip", purge=True, check=True))
+    done = ok(module(interfaces=entries, mode="private", on_missing="skip", purge=True))
+    assert predicted["changes"] == done["changes"] != []
+    assert (done["missing"], [i["domain"] for i in done["interfaces"]]) == (["web2"], ["web1"])
+    assert "warnings" not in done
+    again = ok(module(interfaces=entries, mode="private", on_missing="skip", purge=True))
+    assert (again["changed"], again["missing"]) == (False, ["web2"])
+    only_missing = ok(module(interfaces=entries[:1], on_missing="skip", purge=True))
+    assert not only_missing["changed"]
+    assert "warnings" not in only_missing
+    hv.define(domain("web2"))
+    assert ok(module(interfaces=entries, source="eth0", mode="private", on_missing="skip"))["missing"] == []
+    assert B in hv.dump("web2")

@@ -270,3 +270,16 @@ def test_a_guest_has_its_own_checksums_written_and_no_others(hv: Hypervisor, gua
         hv.clear()
         hv.run("sh", "-c", "for link in lan9 up9; do ip link del $link; done")
         guards.run(mac=mac, state="absent")
+
+
+def test_a_guard_waits_for_a_guest_that_is_on_another_host(hv: Hypervisor, guards: Guards) -> None:
+    entry = {"domain": "web4", "mac": D, "guard": {"addresses": ["192.0.2.14"]}}
+    params = {"interfaces": [entry], "on_missing": "skip"}
+    done, again = (direct_iface.ok(run_module("libvirt_direct_iface", params, prefix=hv.prefix)) for _time in range(2))
+    assert (done["missing"], [one["mac"] for one in done["guards"]]) == (["web4"], [D])
+    assert not again["changed"]
+    hv.define(direct_iface.domain("web4", direct_iface.nic(D)))
+    hv.virsh("start", "web4")
+    assert len(guards.links()[D]) == 1
+    hv.virsh("destroy", "web4")
+    hv.virsh("undefine", "web4")

@@ -93,13 +93,21 @@ def test_a_guest_gets_off_its_bridge_by_a_move(
     here.run("ip", "link", "add", "br9", "type", "bridge")
     here.run("ip", "link", "set", "br9", "up")
     try:
-        here.define(ON_BRIDGE)
-        here.virsh("start", "old1")
-        nic = {"domain": "old1", "mac": "52:54:00:00:01:09", "convert": True}
-        variables = {"macvtap_domains_interfaces": [nic], "macvtap_domains_migrate_to": there.cell.name}
+        for number in (1, 2):
+            here.define(ON_BRIDGE.replace("old1", f"old{number}").replace("01:09", f"0{number}:09"))
+            here.virsh("start", f"old{number}")
+        # It would wait too, and cannot be moved.
+        here.virsh("managedsave", "old2")
+        nics = [{"domain": f"old{n}", "mac": f"52:54:00:00:0{n}:09", "convert": True} for n in (1, 2)]
+        variables = {"macvtap_domains_interfaces": nics, "macvtap_domains_migrate_to": there.cell.name}
         role = {"role": "linuxvirt.macvtap.macvtap_domains", "vars": variables}
-        play(hosts, tmp_path, installed.collections(tmp_path_factory.getbasetemp() / "installed"), here, role)
-        assert [hv.virsh("list", "--all", "--name").split() for hv in hosts.all] == [[], ["old1"]]
+        collections = installed.collections(tmp_path_factory.getbasetemp() / "installed")
+        play(hosts, tmp_path, collections, here, role)
+        assert [hv.virsh("list", "--all", "--name").split() for hv in hosts.all] == [["old2"], ["old1"]]
+        # Both hosts can declare it from now on.
+        variables["macvtap_domains_on_missing"] = "skip"
+        for hv in hosts.all:
+            assert "changed=0" in play(hosts, tmp_path, collections, hv, role)
         for options in ((), ("--inactive",)):
             shown = there.virsh("dumpxml", "old1", *options)
             assert "<interface type='direct'>" in shown
@@ -107,8 +115,8 @@ def test_a_guest_gets_off_its_bridge_by_a_move(
         assert len(there.macvtaps()) == 1
     finally:
         for hv in hosts.all:
-            if "old1" in hv.virsh("list", "--name").split():
-                hv.virsh("destroy", "old1")
-            if "old1" in hv.virsh("list", "--all", "--name").split():
-                hv.virsh("undefine", "old1")
+            for name in hv.virsh("list", "--name").split():
+                hv.virsh("destroy", name)
+            for name in hv.virsh("list", "--all", "--name").split():
+                hv.virsh("undefine", "--managed-save", name)
         here.run("ip", "link", "del", "br9")

@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     report,
     resolution,
     rollback,
+    selection,
     sources,
     states,
 )
@@ -45,6 +46,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
 
+# Values of the option on_missing.
+FAIL, SKIP = "fail", "skip"
+
 
 class Options(t.NamedTuple):
     """How a run is made. The names are those of the module's options, where there is one."""
@@ -56,6 +60,7 @@ class Options(t.NamedTuple):
     check_relay: bool
     allow_host_disconnect: bool
     on_error: str
+    on_missing: str
     check_mode: bool
     diff: bool
 
@@ -97,6 +102,8 @@ class _Attempt:
         self._uplinks = {name for source in given if source for name in parents.spellings(source)}
         self._networks = {name for desired in declared if (name := desired.given.get("network"))}
         self._first: Host | None = None
+        # The domains that are left out because this host does not have them.
+        self._missing: tuple[str, ...] = ()
         # The declarations compared with the domains: as these were first observed, and as they were last observed.
         self._resolved: t.Sequence[resolution.Resolved] = ()
         self._final: t.Sequence[resolution.Resolved] = ()
@@ -136,7 +143,7 @@ class _Attempt:
         return outcome
 
     def _result(self, outcome: Outcome[Nic, Host]) -> dict[str, t.Any]:
-        domains, host, purge, final = self._domains, outcome.host, self._options.purge, self._final
+        domains, host, final = self._domains, outcome.host, self._final
         ours = {(one.before.domain, one.before.mac) for one in final}
         outstanding = [one for one in domains.outstanding(host) if (one["domain"], one["mac"]) in ours]
         due = _due(final, host, {(one["domain"], one["mac"]) for one in outstanding if one["state"] == HELD})
@@ -152,9 +159,10 @@ class _Attempt:
                 {"domain": name, "mac": mac, "fields": changed} for (name, mac), changed in due.items()
             ],
             "pending": report.requests(outstanding),
+            "missing": list(self._missing),
             "pauses": report.pauses(self._choices, done, domains.pauses),
             "warnings": [
-                *(["purge: this task names no domain, so nothing is removed"] if purge and not self._declared else []),
+                *(["purge: this task names no domain, so nothing is removed"] if self._names_none else []),
                 *done.warnings,
                 *report.conversion_warnings(outcome.plan),
                 *domains.warnings,
@@ -165,11 +173,18 @@ class _Attempt:
     def _observe(self) -> Host:
         names = (desired.domain for desired in self._declared)
         host = self._domains.observe(names, self._uplinks, self._networks)
+        if self._first is None and self._options.on_missing == SKIP:
+            # One that arrives later is the next run's.
+            self._declared, self._missing = selection.without_missing(self._declared, host)
         named = sources.named(self._declared, host)
         if host.macs is None and resolution.needs_all_macs(named, host, purge=self._options.purge):
             host = self._domains.with_macs(host)
         self._first = self._first or host
         return host
+
+    @property
+    def _names_none(self) -> bool:
+        return self._options.purge and not self._declared and not self._missing
 
     @property
     def _before(self) -> Host:

@@ -185,6 +185,13 @@ def describe(iface: Iface) -> str:
     return " ".join(word for word in words if word)
 
 
+def without_missing(declared: t.Sequence[Desired], host: Host) -> tuple[tuple[Desired, ...], tuple[str, ...]]:
+    """Return what is declared without that which is to be present in domains that the host does not have, and these."""
+    missing = {desired.domain for desired in declared if desired.present} - host.domains.keys()
+    staying = tuple(desired for desired in declared if not (desired.present and desired.domain in missing))
+    return staying, tuple(sorted(missing))
+
+
 def unknown_domain(name: str, host: Host) -> str:
     """Return the message that there is no such domain, with similar names."""
     similar = suggest(name, host.known, most=5, cutoff=0.5) or sorted(host.known)[:5]

@@ -57,6 +57,7 @@ DEFAULTS: Values = {
     "macvtap_domains_allmulticast": True,
     "macvtap_domains_live": ["update"],
     "macvtap_domains_purge": False,
+    "macvtap_domains_on_missing": "fail",
     "macvtap_domains_allow_host_disconnect": False,
     "macvtap_host_access_shims": [],
     "macvtap_host_access_state": "present",

@@ -68,6 +68,8 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
         # A result of an unexpected form is reported as a conflict.
         with contextlib.suppress(*MALFORMED):
             result += unchecked.of_host(name, data)
+    with contextlib.suppress(*MALFORMED):
+        result += unchecked.nowhere(plain(fleet))
     return result
 
 
@@ -118,6 +120,7 @@ def _read(name: str, data: Values) -> _Read:
         segments=of_links,
         kernel_required=variables.get("macvtap_kernel_required"),
         guests_keep="none" in variables.get("macvtap_domains_live"),
+        skips_missing=variables.get("macvtap_domains_on_missing") == "skip",
         nics_follow=variables.get("macvtap_domains_auto") == "always",
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, shims)),

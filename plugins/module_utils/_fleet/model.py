@@ -189,9 +189,9 @@ class Host:
     ``networks`` are the libvirt networks after the role macvtap_networks, with the current names of their uplinks;
     ``networks_known`` is whether libvirt listed them. ``pools`` are the current uplinks of networks in mode
     passthrough. With ``nics_follow``, mode auto also applies to existing NICs. With ``guests_keep``, running guests
-    keep removed NICs. Macvlan shims are also in ``declared_links``. ``lost_by_vlans`` has what creating the VLAN links
-    would take from the host, with hints. ``may_disconnect`` has the roles that may do that. ``reach`` is how the host
-    is reached.
+    keep removed NICs. With ``skips_missing``, declared domains may be on other hosts. Macvlan shims are also in
+    ``declared_links``. ``lost_by_vlans`` has what creating the VLAN links would take from the host, with hints.
+    ``may_disconnect`` has the roles that may do that. ``reach`` is how the host is reached.
     """
 
     name: str
@@ -210,6 +210,7 @@ class Host:
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
     nics_follow: bool = False
     guests_keep: bool = False
+    skips_missing: bool = False
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
     # Links that are created at the next boot, and that no purge removes: name and kind.

@@ -82,7 +82,8 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         resolved = _with_final_mode(defaulted, current, observed, always=host.nics_follow)
         desired_values = sources.as_stored(resolved, current.stored if current is not None else None, observed.links)
         refusal = _refusal(desired, defaulted, current, observed)
-        if refusal and host.version is not None:
+        is_elsewhere = host.skips_missing and desired.domain not in observed.domains
+        if refusal and host.version is not None and not is_elsewhere:
             problems.append(Problem(place, refusal))
         known = current and (current.stored or current.live)
         key = keys.get(id(known)) or (desired.domain, mac, 0 if mac else index)

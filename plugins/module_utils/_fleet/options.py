@@ -91,6 +91,7 @@ VARIABLES: Spec = {
     **{f"macvtap_domains_{name}": fields.TABLE.specification()[name] for name in NIC_DEFAULTS},
     "macvtap_domains_live": {"type": "list", "elements": "str", "choices": list(impact.LEVELS)},
     "macvtap_domains_purge": _FLAG,
+    "macvtap_domains_on_missing": {"type": "str", "choices": ["fail", "skip"]},
     "macvtap_domains_allow_host_disconnect": _FLAG,
     "macvtap_host_access_state": _PRESENCE,
     "macvtap_host_access_parent": _TEXT,

@@ -56,6 +56,28 @@ def _of_domains(found: Values, declares: t.Any) -> t.Iterator[str]:
             )
 
 
+def nowhere(fleet: t.Mapping[str, Values]) -> t.Iterator[dict[str, str]]:
+    """Return the gaps of domains that may be on other hosts than those which declare them, and that none has."""
+    found = [data.get("found") or {} for data in fleet.values()]
+    there = {domain["name"] for one in found for domain in one.get("domains") or ()}
+    for name, data in fleet.items():
+        declared = data.get("declared") or {}
+        if declared.get("macvtap_domains_on_missing") != "skip" or data.get("outside"):
+            continue
+        if host_error(data.get("found") or {}) or _libvirt_error(data.get("found") or {}):
+            continue
+        for domain in _named(declared.get("macvtap_domains_interfaces")):
+            if domain not in there:
+                yield {"host": name, "what": "domain", "reason": f"no host that was looked at has a domain {domain!r}"}
+
+
+def _named(declares: t.Any) -> list[t.Any]:
+    """Return the domains that a list of NICs names, in order."""
+    entries = declares if isinstance(declares, (list, tuple)) else ()
+    present = (one for one in entries if isinstance(one, t.Mapping) and one.get("state") != "absent")
+    return list(dict.fromkeys(one.get("domain") for one in present))
+
+
 def host_error(found: Values) -> str:
     """Return why a host was not inspected, or "" if it was."""
     if "links" in found:

@@ -115,6 +115,7 @@ SPECIFICATION: _glue.Specification = {
         "state": {"type": "str", "choices": _STATES, "default": "present"},
         **choice.OPTIONS,
         **_glue.shared("purge", ALLOW, "on_error", "lock_timeout", "uri"),
+        "on_missing": {"type": "str", "choices": [run.FAIL, run.SKIP], "default": run.FAIL},
         "live": {"type": "list", "elements": "str", "choices": list(impact.LEVELS), "default": ["update"]},
         "pause_max": {"type": "float"},
         "xml_file": {"type": "path"},

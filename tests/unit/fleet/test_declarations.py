@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from compared import H1, H2, NOTHING, U1, U2, A, B, conflicts, fleet, macvtap, nic, only, places, web
 from fleet import Values, declared, found, iface, uplink
@@ -223,6 +225,39 @@ def test_a_host_with_unreadable_variables_is_a_conflict_and_its_state_is_compare
     ]
     assert got[0].message == "a variable cannot be read: 'nowhere' is undefined"
     assert compare.gaps(hosts) == []
+
+
+def of_db1(there: str, **variables: t.Any) -> dict[str, Values]:
+    """Return two hosts that declare the guest db1, of which the first has none and the second has ``there``."""
+    declares = declared(nic("db1", mac=A), **variables)
+    return {
+        "hv1": {"declared": declares, "found": found()},
+        "hv2": {"declared": declares, "found": found(web(there, U2), number=2)},
+    }
+
+
+def test_a_guest_that_another_host_has_is_no_conflict() -> None:
+    hosts = of_db1("db1", domains_on_missing="skip")
+    assert compare.conflicts(hosts) == []
+    assert compare.gaps(hosts) == []
+
+
+def test_a_guest_that_no_host_has_is_told_of() -> None:
+    hosts = of_db1("web9", domains_on_missing="skip")
+    assert compare.conflicts(hosts) == []
+    reason = "no host that was looked at has a domain 'db1'"
+    assert compare.gaps(hosts) == [{"host": host, "what": "domain", "reason": reason} for host in ("hv1", "hv2")]
+
+
+def test_without_the_libvirt_of_one_host_others_are_told_of_all_the_same() -> None:
+    hosts = of_db1("web9", domains_on_missing="skip")
+    hosts["hv2"]["found"] = found(version=None, number=2)
+    assert [(gap["host"], gap["what"]) for gap in compare.gaps(hosts)] == [("hv2", "libvirt"), ("hv1", "domain")]
+
+
+def test_a_host_that_does_not_skip_guests_must_have_them() -> None:
+    (conflict,) = compare.conflicts(of_db1("db1"))
+    assert (places(conflict), "no domain 'db1'" in conflict.message) == ([f"hv1 db1 {A} declared"], True)
 
 
 def test_an_empty_fleet() -> None:
