@@ -40,11 +40,13 @@ class ActionModule(ActionBase):
                 return result
         result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
         if result.get("left") and options.get("destination") is not None:
-            hosts = {"rules": str(options["destination"]), "left": variables["inventory_hostname"]}
-            left = result["left"]
+            hosts = {"left": variables["inventory_hostname"]}
+            if not result.get("changed"):
+                # What comes along with a guest has been put there before, whatever is declared there.
+                hosts["rules"] = str(options["destination"])
             for name, host in hosts.items():
                 stages = self._reader(variables["hostvars"], host).stages(of_run=False)
-                result[name] = inventory.undeclared(left, stages, _domain(options))
+                result[name] = inventory.undeclared(result[name], stages, _domain(options))
         return result
 
     def _of_inventory(self, options: Result, variables: Result) -> Result:

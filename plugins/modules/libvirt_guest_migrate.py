@@ -315,6 +315,7 @@ rules:
   description:
     - What this host keeps for the guest's NICs, and libvirt does not take along.
       M(linuxvirt.macvtap.libvirt_guest_rules) puts it on the destination.
+    - Of a guest that this run has moved, with what has changed of that meanwhile.
     - Of a guest that was on the destination already, it is what this host still keeps, and with O(destination), what
       the inventory declares there is left out.
   returned: success
@@ -337,8 +338,8 @@ rules:
     - {mac: "52:54:00:00:01:01", allmulticast: true, guard: null}
 left:
   description:
-    - What this host still keeps for the NICs of a guest that was on the destination already, such as after a run that
-      was killed. M(linuxvirt.macvtap.libvirt_guest_rules) removes it.
+    - What this host still keeps for the NICs of a guest that is on the destination, moved by this run or before.
+      M(linuxvirt.macvtap.libvirt_guest_rules) removes it.
     - With O(destination), what the inventory declares on this host is left out, whatever the tags of the run are.
   returned: success
   type: list

@@ -115,15 +115,29 @@ def test_a_guard_is_on_the_link_before_the_guest_runs_there(udev: Hosts) -> None
     assert guards(there)[A]
 
 
+def setting_a_guard(**guard: t.Any) -> list[str]:
+    """Return a command that sets a guard for the guest on its host."""
+    given = module_input({"guards": [{"mac": A, **guard}]})
+    return ["sh", "-c", 'printf %s "$0" | "$@"', given, *module_command("macvtap_guard")]
+
+
+def test_a_guard_that_is_changed_while_the_guest_moves_is_told(udev: Hosts) -> None:
+    here, there = udev.source, udev.destination
+    to = moved_guests.options(here, there, prepared=True)
+    ok(run(here, "libvirt_direct_iface", domain="web1", mac=A, allmulticast=True, guard={"rate": 100}))
+    rules = ok(run(here, "libvirt_guest_migrate", check=True, **to))["rules"]
+    patch = meanwhile("before", "_migration.transfer.flags_of", setting_a_guard(rate=7))
+    moved = ok(run_module("libvirt_guest_migrate", {**to, "rules": rules}, prefix=here.prefix, patch=patch))
+    assert moved["rules"] == moved["left"] == [{**rules[0], "guard": {**rules[0]["guard"], "rate": 7}}]
+
+
 def test_a_guard_that_is_set_right_before_the_move_is_not_left_behind(udev: Hosts) -> None:
     here, there = udev.source, udev.destination
     to = moved_guests.options(here, there, prepared=True)
     rules = ok(run(here, "libvirt_guest_migrate", check=True, **to))["rules"]
     assert rules == []
     # Between the look of the module and its move.
-    given = module_input({"guards": [{"mac": A}]})
-    guard = ["sh", "-c", 'printf %s "$0" | "$@"', given, *module_command("macvtap_guard")]
-    patch = meanwhile("after", "_migration.planner.plan", guard)
+    patch = meanwhile("after", "_migration.planner.plan", setting_a_guard())
     late = run_module("libvirt_guest_migrate", to, prefix=here.prefix, patch=patch)
     assert f"what this host keeps for {A} of domain 'web1' (guards, rules for multicast) has changed" in late["msg"]
     assert late["msg"].endswith("Run again. The host is as it was before")
@@ -140,7 +154,7 @@ def test_what_a_killed_run_has_left_is_found_by_the_next_one(udev: Hosts) -> Non
     to = moved_guests.options(here, there, prepared=True)
     ok(run(here, "libvirt_direct_iface", domain="web1", mac=A, allmulticast=True, guard={"rate": 100}))
     first = ok(run(here, "libvirt_guest_migrate", **to))
-    assert first["left"] == []
+    assert first["left"] == first["rules"]
     again = ok(run(here, "libvirt_guest_migrate", **to))
     assert (again["changed"], again["rules"]) == (False, first["rules"])
     assert again["left"] == first["rules"]

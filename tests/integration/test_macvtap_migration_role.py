@@ -36,8 +36,10 @@ ON_BRIDGE = """
 </domain>"""
 
 
-def play(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, source: Hypervisor, role: Values) -> str:
-    """Run a role on one of the hosts."""
+def play(
+    hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, source: Hypervisor, role: Values, **more: t.Any
+) -> str:
+    """Run a role on one of the hosts, all of which declare ``more``."""
     declared = {
         hv.cell.name: {
             "ansible_host": f"{hv.cell.name}.{hv.cell.lab}",
@@ -45,6 +47,7 @@ def play(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path, sourc
             "macvtap_migration_uri": moved_guests.uri(hv),
             # See moved_guests.migrate().
             "macvtap_migration_live": False,
+            **more,
         }
         for hv in hosts.all
     }
@@ -86,6 +89,25 @@ def test_a_guest_that_receives_all_multicast_does_so_on_the_other_host(
     assert "changed=0" in again
 
 
+def assert_declared_on_both(hosts: Hosts, directory: pathlib.Path, collections: pathlib.Path) -> None:
+    """See that both hosts can declare old1 with a guard, and that what they declare stays when it moves back."""
+    here, there = hosts.all
+    mac = "52:54:00:00:01:09"
+    declares = {
+        "macvtap_domains_interfaces": [{"domain": "old1", "mac": mac, "guard": {}}],
+        "macvtap_domains_on_missing": "skip",
+    }
+    declared: Values = {"role": "linuxvirt.macvtap.macvtap_domains"}
+    for hv in hosts.all:
+        assert "changed=1" in play(hosts, directory, collections, hv, declared, **declares)
+    home = {"macvtap_migration_guests": [{"domain": "old1", "destination": here.cell.name}]}
+    back = {"role": "linuxvirt.macvtap.macvtap_migration", "vars": home}
+    play(hosts, directory, collections, there, back, **declares)
+    assert [guarded(hv) for hv in hosts.all] == [{mac: 1}, {mac: 0}]
+    for hv in hosts.all:
+        assert "changed=0" in play(hosts, directory, collections, hv, declared, **declares)
+
+
 def test_a_guest_gets_off_its_bridge_by_a_move(
     hosts: Hosts, tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -104,19 +126,18 @@ def test_a_guest_gets_off_its_bridge_by_a_move(
         collections = installed.collections(tmp_path_factory.getbasetemp() / "installed")
         play(hosts, tmp_path, collections, here, role)
         assert [hv.virsh("list", "--all", "--name").split() for hv in hosts.all] == [["old2"], ["old1"]]
-        # Both hosts can declare it from now on.
-        variables["macvtap_domains_on_missing"] = "skip"
-        for hv in hosts.all:
-            assert "changed=0" in play(hosts, tmp_path, collections, hv, role)
         for options in ((), ("--inactive",)):
             shown = there.virsh("dumpxml", "old1", *options)
             assert "<interface type='direct'>" in shown
             assert f"<source dev='{there.uplink}' mode='bridge'/>" in shown
         assert len(there.macvtaps()) == 1
+        assert_declared_on_both(hosts, tmp_path, collections)
     finally:
         for hv in hosts.all:
             for name in hv.virsh("list", "--name").split():
                 hv.virsh("destroy", name)
             for name in hv.virsh("list", "--all", "--name").split():
                 hv.virsh("undefine", "--managed-save", name)
+            absent = {"mac": "52:54:00:00:01:09", "state": "absent"}
+            ok(run_module("macvtap_guard", absent, prefix=hv.prefix))
         here.run("ip", "link", "del", "br9")

@@ -38,6 +38,16 @@ def left(domain: Domain, guards: t.Iterable[t.Mapping[str, t.Any]], ruled: t.Con
     return tuple(one for one in found if one.exists)
 
 
+def merged(gone: t.Iterable[Along], kept: t.Iterable[Along]) -> tuple[Along, ...]:
+    """Return what a guest took along, with what has changed since of that which is still ``kept`` where it was."""
+    found = {one.mac: one for one in gone}
+    for one in kept:
+        was = found.get(one.mac, one)
+        guard = was.guard if one.guard is None else one.guard
+        found[one.mac] = Along(one.mac, was.allmulticast or one.allmulticast, guard)
+    return tuple(found[mac] for mac in sorted(found))
+
+
 def differing(given: t.Iterable[t.Mapping[str, t.Any]], kept: t.Iterable[Along]) -> list[str]:
     """Return the MAC addresses for which a host keeps something else than was ``given``, as modules return it."""
     one = {rule["mac"]: rule for rule in given}

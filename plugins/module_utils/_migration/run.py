@@ -43,7 +43,7 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         check_mode=check_mode,
         verify=stages.verify,
     )
-    left = _left(migration, stages.first)
+    left = _left(migration, stages.last)
     return {
         **outcome.plan.result(diff=diff),
         "domain": desired.domain,
@@ -52,7 +52,7 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         "forecast_seconds": _forecast(desired, stages.first) if outcome.plan.changed else None,
         "measured": _measured(migration.measured),
         "interfaces": planner.interfaces(outcome.plan),
-        "rules": [along.report(one) for one in outcome.answers or left],
+        "rules": [along.report(one) for one in along.merged(outcome.answers, left)],
         "left": [along.report(one) for one in left],
         "warnings": [*outcome.plan.warnings, *migration.warnings],
     }
@@ -65,6 +65,7 @@ class _Stages:
         self._migration = migration
         self._desired = desired
         self._first: Both | None = None
+        self._last: Both | None = None
         self._asked: tuple[Along, ...] = ()
         self._has_moved = self._has_failed = False
 
@@ -73,6 +74,10 @@ class _Stages:
         if self._first is None:  # pragma: no cover  # for type checkers
             raise RuntimeError("nothing was observed")
         return self._first
+
+    @property
+    def last(self) -> Both:
+        return self._last or self.first
 
     def observe(self) -> Both:
         try:
@@ -87,7 +92,7 @@ class _Stages:
                     f"domain {self._desired.domain!r} has moved to {self.first.destination.name}, but {exc.message}"
                 )
             raise
-        self._first = self._first or both
+        self._first, self._last = self._first or both, both
         return both
 
     def inquire(self, both: Both) -> tuple[Along, ...]:
@@ -119,7 +124,7 @@ class _Stages:
 
 
 def _left(migration: Migration, both: Both) -> tuple[Along, ...]:
-    """Return what this host keeps for a guest that was on the destination already, and not here."""
+    """Return what this host keeps for a guest that is on the destination, and not here."""
     there = both.destination.domain
     if both.source.domain is not None or there is None or not migration.is_local:
         return ()

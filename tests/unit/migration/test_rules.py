@@ -102,3 +102,17 @@ def test_a_rollback_puts_back_what_was_changed_and_nothing_else() -> None:
     assert [(change.target, change.after) for change in undone.changes] == [(A, False), (B, True)]
     # Others have put it back already.
     assert not rule_planner.undo(journal, Rules(frozenset({B}))).changed
+
+
+def test_what_has_changed_on_the_way_is_merged_with_what_went_along() -> None:
+    gone = [Along(A, allmulticast=True, guard={"rate": 1}), Along(B, allmulticast=True)]
+    assert along.merged(gone, []) == tuple(gone)
+    assert along.merged([], gone) == tuple(gone)
+    # Without udev a host keeps no rule for its next start, and the running link has it all the same.
+    assert along.merged(gone, [Along(A, guard={"rate": 2}), Along(C, guard={})]) == (
+        Along(A, allmulticast=True, guard={"rate": 2}),
+        Along(B, allmulticast=True),
+        Along(C, guard={}),
+    )
+    # One that was removed has gone along.
+    assert along.merged(gone, [Along(A, allmulticast=True)]) == tuple(gone)
