@@ -26,6 +26,7 @@ import tempfile
 import typing as t
 
 import published
+import since
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Names the archive, with its version, as a user has it.
@@ -106,6 +107,9 @@ def looked_at(root: pathlib.Path, version: str) -> None:
         raise ReleaseError(f"VERSION: there is a tag {version}")
     # What a final release has may all have been in its pre-releases.
     is_final_of = ordered(version)[3] and ordered(newest)[:4] == (*ordered(version)[:3], False)
+    wrong = since.wrong(since.documented(root), since.recorded(root), version)
+    if wrong:
+        raise ReleaseError("the documentation says wrongly since when there is:\n" + "\n".join(wrong))
     if not is_final_of and not list((root / "changelogs/fragments").glob("*.yml")):
         raise ReleaseError("changelogs/fragments is empty: there is nothing to release")
 
@@ -116,6 +120,7 @@ def released(clone: pathlib.Path, version: str, next_version: str) -> None:
     today = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
     run("antsibull-changelog", "release", "--version", version, "--date", today, cwd=clone)
     run("antsibull-changelog", "lint", cwd=clone)
+    since.record(clone, {**since.recorded(clone), **since.documented(clone)})
     commit(clone, f"Release {version}")
     run("git", "tag", "--annotate", "--message", f"linuxvirt.macvtap {version}", version, cwd=clone)
     set_version(clone, next_version)

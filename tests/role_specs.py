@@ -36,6 +36,8 @@ def _lines(options: t.Mapping[str, t.Any], texts: t.Mapping[str, t.Any], indent:
     for name, option in options.items():
         yield f"{indent}{name}:\n"
         yield from _description(texts[name]["description"], f"{indent}  ")
+        if "version_added" in texts[name]:
+            yield f"{indent}  version_added: {texts[name]['version_added']}\n"
         # In a role templates are texts.
         yield f"{indent}  type: {'str' if option['type'] == 'raw' else option['type']}\n"
         for key in ("elements", "choices"):

@@ -7,10 +7,13 @@ from __future__ import annotations
 import json
 import typing as t
 
+import yaml
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 
+_Options = t.Mapping[str, t.Any]
 _OPTIONS = r"""
 options:
   state:
@@ -195,6 +198,7 @@ options:
           - Create the right device node at C(/dev/tapN) if it is missing, or belongs to another link.
           - Interface indexes are per network namespace, but C(/dev) is shared. So links with the same index in two
             namespaces share one node. Without this option you only get a warning.
+        version_added: 0.2.0
         type: bool
 """
 
@@ -210,20 +214,24 @@ def _entries(**more: t.Mapping[str, t.Any]) -> str:
         "elements": "dict",
         "suboptions": {
             "name": {"description": "See O(name).", "type": "str", "required": True},
-            **_suboptions({**LINK_OPTIONS, **more}),
+            **_suboptions(LINK_OPTIONS, yaml.safe_load(_OPTIONS)["options"]),
+            **{name: {**one, "version_added": "0.2.0"} for name, one in _suboptions(more, {}).items()},
         },
     }
     return f"  links: {json.dumps(links)}\n"
 
 
-def _suboptions(options: t.Mapping[str, t.Any], outer: str = "") -> dict[str, t.Any]:
-    return {name: _suboption(f"{outer}{name}", option) for name, option in options.items()}
+def _suboptions(options: _Options, documented: _Options, outer: str = "") -> dict[str, t.Any]:
+    return {name: _suboption(f"{outer}{name}", option, documented.get(name, {})) for name, option in options.items()}
 
 
-def _suboption(path: str, option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _suboption(path: str, option: _Options, documented: _Options) -> dict[str, t.Any]:
     rest = {key: value for key, value in option.items() if key != "options"}
-    inner = {"suboptions": _suboptions(option["options"], f"{path}.")} if "options" in option else {}
-    return {"description": f"See O({path}).", **rest, **inner}
+    inner = {}
+    if "options" in option:
+        inner["suboptions"] = _suboptions(option["options"], documented.get("suboptions", {}), f"{path}.")
+    since = {key: value for key, value in documented.items() if key == "version_added"}
+    return {"description": f"See O({path}).", **since, **rest, **inner}
 
 
 _PERSISTENCE = {"type": "str", "choices": list(BACKENDS)}

@@ -20,6 +20,7 @@ sys.path.append(str(ROOT / ".ci"))
 
 import published
 import release
+import since
 
 REPOSITORY, DOCUMENTATION, ISSUES = "https://example.org/r", "https://example.org/d", "https://example.org/i"
 NEEDED = "needs antsibull-changelog, of make lint or make release"
@@ -129,8 +130,10 @@ class Checkout:
     A commit that `make release` makes has another version, and no fragment.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, documented: since.Versions) -> None:
         self.path = release.copied(ROOT, path)
+        # All are of a release before.
+        since.record(path, documented)
         (path / ".collections/ansible_collections/linuxvirt").mkdir(parents=True)
         (path / ".collections/ansible_collections/linuxvirt/macvtap").symlink_to("../../..")
         release.set_version(path, VERSION)
@@ -161,8 +164,13 @@ class Checkout:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    return Checkout(tmp_path_factory.mktemp("checkout"))
+def documented() -> since.Versions:
+    return since.documented(ROOT)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, documented: since.Versions) -> Checkout:
+    return Checkout(tmp_path_factory.mktemp("checkout"), documented)
 
 
 def state(checkout: Checkout) -> tuple[str, ...]:
@@ -204,9 +212,10 @@ def manifest(archive: pathlib.Path) -> dict[str, t.Any]:
         return dict(json.load(file)["collection_info"])
 
 
-def test_a_release_is_rehearsed_and_made(tmp_path: pathlib.Path) -> None:
+def test_a_release_is_rehearsed_and_made(tmp_path: pathlib.Path, documented: since.Versions) -> None:
     pytest.importorskip("antsibull_changelog", reason=NEEDED)
-    checkout = Checkout(tmp_path)
+    new = "module libvirt_guest_announce domain"
+    checkout = Checkout(tmp_path, {name: added for name, added in documented.items() if name != new})
     before = state(checkout)
     done = checkout.release(DRY_RUN="yes", REPOSITORY=REPOSITORY)
     archive = checkout.path / "build" / f"linuxvirt-macvtap-{VERSION}.tar.gz"
@@ -214,25 +223,28 @@ def test_a_release_is_rehearsed_and_made(tmp_path: pathlib.Path) -> None:
     assert state(checkout) == before
     assert manifest(archive)["repository"] == REPOSITORY
     archive.unlink()
+    other = checkout.release(VERSION="7.0.0").stderr
+    assert f"{new}: {since.ADDED} is {documented[new]}, and must be 7.0.0\n" in other
 
-    done = checkout.release(VERSION="7.0.0-rc.1")
+    done = checkout.release(VERSION="0.2.0-rc.1")
     assert done.returncode == 0, done.stderr
-    assert checkout.git("log", "--format=%s", "-3").splitlines() == ["Begin 7.0.0", "Release 7.0.0-rc.1", "All"]
+    assert checkout.git("log", "--format=%s", "-3").splitlines() == ["Begin 0.2.0", "Release 0.2.0-rc.1", "All"]
     assert checkout.git("status", "--porcelain") == ""
-    made = manifest(checkout.path / "build/linuxvirt-macvtap-7.0.0-rc.1.tar.gz")
-    assert (made["version"], made["repository"]) == ("7.0.0-rc.1", None)
-    released = checkout.git("show", "7.0.0-rc.1:CHANGELOG.md")
-    assert released.index("v7\\.0\\.0\\-rc\\.1") < released.index("v0\\.1\\.0")
+    made = manifest(checkout.path / "build/linuxvirt-macvtap-0.2.0-rc.1.tar.gz")
+    assert (made["version"], made["repository"]) == ("0.2.0-rc.1", None)
+    released = checkout.git("show", "0.2.0-rc.1:CHANGELOG.md")
+    assert released.index("v0\\.2\\.0\\-rc\\.1") < released.index("v0\\.1\\.0")
     assert not [name for name in checkout.git("ls-files", "changelogs/fragments").split() if name.endswith(".yml")]
+    assert json.loads(checkout.git("show", f"0.2.0-rc.1:{since.RECORD}")) == documented
     # Both name the archive that a checkout builds.
-    assert "linuxvirt-macvtap-7.0.0-rc.1.tar.gz" in checkout.git("show", "7.0.0-rc.1:README.md")
-    assert "linuxvirt-macvtap-7.0.0.tar.gz" in checkout.git("show", "HEAD:README.md")
+    assert "linuxvirt-macvtap-0.2.0-rc.1.tar.gz" in checkout.git("show", "0.2.0-rc.1:README.md")
+    assert "linuxvirt-macvtap-0.2.0.tar.gz" in checkout.git("show", "HEAD:README.md")
 
     # All fragments are in the changelog. The final release has the changes of its pre-release.
-    assert "release: changelogs/fragments is empty" in checkout.release(VERSION="7.0.0-rc.2").stderr
+    assert "release: changelogs/fragments is empty" in checkout.release(VERSION="0.2.0-rc.2").stderr
     done = checkout.release()
     assert done.returncode == 0, done.stderr
-    assert "one thing" in checkout.git("show", "7.0.0:CHANGELOG.md")
+    assert "one thing" in checkout.git("show", "0.2.0:CHANGELOG.md")
     assert "release: changelogs/fragments is empty" in checkout.release().stderr
 
 
