@@ -5,7 +5,8 @@
     importer.py [ARCHIVE]
 
 Without an archive, that of the checkout is made first, as it would be published. Its addresses are those that
-`make release` is given, or examples. Then ansible-builder is asked what the archive needs in an execution environment.
+`make release` is given, or examples. Then ansible-builder is asked what the archive needs in an execution environment,
+and ansible-sign signs the example project with a key for this run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import typing as t
@@ -69,6 +71,32 @@ def needed(archive: pathlib.Path, to: pathlib.Path) -> list[str]:
     return [f"ansible-builder introspect: no {name}" for name in ("openssh-client",) if name not in shown]
 
 
+def signed(installed: pathlib.Path, to: pathlib.Path) -> list[str]:
+    """Return what is wrong with the signature of the installed example project.
+
+    :raises release.ReleaseError: it cannot be signed, or its signature is not accepted.
+    """
+    project, keys = to / "project", to / "keys"
+    shutil.copytree(installed / "ansible_collections/linuxvirt/macvtap/docs/example", project)
+    keys.mkdir(mode=0o700)
+    # Without a terminal it asks for none.
+    os.environ.update(GNUPGHOME=str(keys), GPG_TTY="none")
+    try:
+        key = ("--batch", "--passphrase", "", "--quick-gen-key", "Example <example@example.org>", "default")
+        release.run("gpg", *key, cwd=project)
+        for action in ("gpg-sign", "gpg-verify"):
+            release.run("ansible-sign", "project", action, ".", cwd=project)
+        (project / "inventory/host_vars/hv3.yml").touch()
+        try:
+            release.run("ansible-sign", "project", "gpg-verify", ".", cwd=project)
+        except release.ReleaseError:
+            return []
+        return ["ansible-sign: a file that was added after the signature was not noticed"]
+    finally:
+        # Its agent would stay.
+        release.run("gpgconf", "--kill", "all", cwd=project)
+
+
 def main(arguments: t.Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="macvtap-importer-") as work:
         directory = pathlib.Path(work)
@@ -86,6 +114,7 @@ def main(arguments: t.Sequence[str]) -> int:
             except ImporterError as error:
                 messages = [f"refused: {error}"]
             messages += needed(archive, directory / "installed")
+            messages += signed(directory / "installed", directory)
         except (OSError, published.PlaceError, release.ReleaseError) as error:
             messages = [str(error)]
     for message in messages:

@@ -225,10 +225,11 @@ def publishing_rows() -> list[Row]:
     return [
         Row(
             "publishing, archive",
-            "what Galaxy checks of an archive, without a warning; ansible-builder",
+            "what Galaxy checks of an archive, without a warning; ansible-builder; a signed example project",
             [".venv/bin/python", ".ci/importer.py"],
             lambda: installed(
-                "release", **{"galaxy-importer": "galaxy-importer", "ansible-builder": "ansible-builder"}
+                *("gpg", "release"),
+                **{name: name for name in ("galaxy-importer", "ansible-builder", "ansible-sign")},
             ),
         ),
         Row(
