@@ -28,6 +28,9 @@ if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 _SILENCE, _MEDIAN = 0.3, 0.15
+# How many guests leave a bridge: each must boot first.
+_BRIDGED = 5
+_BRIDGE = f"<interface type='bridge'><mac address='{A}'/><source bridge='br0'/><model type='virtio'/></interface>"
 
 
 @dataclass
@@ -89,11 +92,29 @@ def moves(in_session: HostsSession, size: Size) -> list[Figure]:
         _move(on, ours, there, by_module, live=size.live)
         _virsh(on, theirs, there, by_virsh, live=size.live)
     hosts.clear()
-    return _figures(by_module, by_virsh)
+    return [*_figures(by_module, by_virsh), _off_bridge(hosts, benches[source.cell.name], size)]
 
 
-def _move(on: _On, guest: Guest, there: Hypervisor, seen: _Seen, *, live: bool) -> None:
-    params = moved_guests.options(on.hypervisor, there, live=live)
+def _off_bridge(hosts: Hosts, on: _On, size: Size) -> Figure:
+    """Move guests from a bridge of the source to the uplink of the destination, each of them a new one."""
+    source, seen = hosts.source, _Seen()
+    source.run("ip", "link", "add", "br0", "up", "type", "bridge", "forward_delay", "0")
+    try:
+        source.run("ip", "link", "set", source.uplink, "master", "br0")
+        for _round in range(min(size.rounds, _BRIDGED)):
+            guest = moved_guests.boot(source, "web1", _BRIDGE)
+            to = [{"mac": A, "source": hosts.destination.uplink}]
+            _move(on, guest, hosts.destination, seen, live=size.live, interfaces=to)
+            hosts.clear()
+    finally:
+        source.run("ip", "link", "del", "br0")
+    parts = {f"move {number}": silence for number, silence in enumerate(seen.silences, 1)}
+    what = "move from a bridge to the other host's uplink itself, no answer for, longest"
+    return Figure("off_bridge", what, max(seen.silences), "s", len(seen.silences), _SILENCE, parts=parts)
+
+
+def _move(on: _On, guest: Guest, there: Hypervisor, seen: _Seen, **how: t.Any) -> None:
+    params = moved_guests.options(on.hypervisor, there, **how)
     with moved_guests.watched(on.hosts, guest) as noticed:
         cost = on.module(params)
     if not cost.result()["changed"]:
