@@ -109,7 +109,7 @@ def looked_at(root: pathlib.Path, version: str) -> None:
     is_final_of = ordered(version)[3] and ordered(newest)[:4] == (*ordered(version)[:3], False)
     wrong = since.wrong(since.documented(root), since.recorded(root), version)
     if wrong:
-        raise ReleaseError("the documentation says wrongly since when there is:\n" + "\n".join(wrong))
+        raise ReleaseError(f"VERSION: the documentation is of another release:\n{since.shown(wrong)}")
     if not is_final_of and not list((root / "changelogs/fragments").glob("*.yml")):
         raise ReleaseError("changelogs/fragments is empty: there is nothing to release")
 
@@ -176,7 +176,7 @@ def main() -> int:
         where = published.place(os.environ)
         with tempfile.TemporaryDirectory(prefix="macvtap-release-") as work:
             _release(pathlib.Path(work), where)
-    except (published.PlaceError, ReleaseError) as error:
+    except (published.PlaceError, ReleaseError, since.SinceError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
     return 0

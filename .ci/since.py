@@ -21,7 +21,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = "changelogs/options.json"
 _COLLECTION = "linuxvirt.macvtap."
 ADDED = "version_added"
+# As many are shown of what is wrong.
+_MOST = 10
 Versions = t.Dict[str, str]
+
+
+class SinceError(Exception):
+    """The documentation or the record cannot be read. The message says why."""
 
 
 def documented(root: pathlib.Path) -> Versions:
@@ -32,16 +38,27 @@ def documented(root: pathlib.Path) -> Versions:
         namespace.mkdir(parents=True)
         (namespace / "macvtap").symlink_to(root.resolve())
         environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": work}
-        done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        try:
+            done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        except FileNotFoundError as exc:
+            raise SinceError("ansible-doc is missing. Install ansible-core") from exc
+    if done.returncode or "[ERROR]" in done.stderr or "[WARNING]: Error" in done.stderr:
+        raise SinceError(f"ansible-doc: {done.stderr.strip()}")
     found: Versions = {}
     for kind, plugins in json.loads(done.stdout)["all"].items():
         for name, one in plugins.items():
+            if name.startswith(_COLLECTION) and not ("doc" in one or "entry_points" in one):
+                raise SinceError(f"{kind} {name} has no documentation that can be read: {one.get('error', one)}")
             if name.startswith(_COLLECTION):
                 entries = one.get("entry_points") or {"main": one["doc"]}
                 for entry, text in entries.items():
                     of_entry = f" ({entry})" if entry != "main" else ""
                     title = f"{kind} {name.removeprefix(_COLLECTION)}{of_entry}"
                     found.update(_of(title, text, str(text.get(ADDED, ""))))
+    # What it cannot read of a role, it leaves out.
+    roles = {f"role {path.name}" for path in (root / "roles").iterdir()}
+    if not roles <= found.keys():
+        raise SinceError(f"ansible-doc cannot read {', '.join(sorted(roles - found.keys()))}")
     return found
 
 
@@ -61,7 +78,10 @@ def _of(title: str, text: t.Mapping[str, t.Any], inherited: str, above: str = ""
 
 def recorded(root: pathlib.Path) -> Versions:
     """Return what the record has."""
-    found: Versions = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    try:
+        found: Versions = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise SinceError(f"{RECORD}: {exc}") from exc
     return found
 
 
@@ -73,7 +93,10 @@ def wrong(there: Versions, before: Versions, version: str) -> list[str]:
         for name, added in there.items()
         if added != before.get(name, new)
     ]
-    return lines + [f"{name}: {added} had it. Keep it, or deprecate it first" for name, added in _gone(there, before)]
+    return lines + [
+        f"{name}: {added} had it. Keep it. After its deprecation, remove it from {RECORD}"
+        for name, added in _gone(there, before)
+    ]
 
 
 def _gone(there: Versions, before: Versions) -> list[tuple[str, str]]:
@@ -93,9 +116,18 @@ def record(root: pathlib.Path, there: Versions) -> None:
 
 def main() -> int:
     version = re.findall(r"(?m)^version: (\S+)$", (ROOT / "galaxy.yml").read_text(encoding="utf-8"))[0]
-    found = wrong(documented(ROOT), recorded(ROOT), version)
-    print("\n".join(found) or "all is as the releases have it")
+    try:
+        found = shown(wrong(documented(ROOT), recorded(ROOT), version))
+    except SinceError as exc:
+        found = f"since: {exc}"
+    print(found or "all is as the releases have it")
     return bool(found)
+
+
+def shown(lines: t.Sequence[str]) -> str:
+    """Return the first lines, and how many more there are."""
+    more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
+    return "\n".join([*lines[:_MOST], *more])
 
 
 if __name__ == "__main__":

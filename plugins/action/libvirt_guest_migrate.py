@@ -39,14 +39,15 @@ class ActionModule(ActionBase):
                 result.update(failed=True, msg=str(exc))
                 return result
         result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
-        if result.get("left") and options.get("destination") is not None:
-            hosts = {"left": variables["inventory_hostname"]}
-            if not result.get("changed"):
-                # What comes along with a guest has been put there before, whatever is declared there.
-                hosts["rules"] = str(options["destination"])
-            for name, host in hosts.items():
-                stages = self._reader(variables["hostvars"], host).stages(of_run=False)
-                result[name] = inventory.undeclared(result[name], stages, _domain(options))
+        if "rules" in result:
+            result["rules_there"] = [{**one, "keep_guard": False} for one in result["rules"] or result["left"]]
+        if result.get("rules_there") and options.get("destination") is not None:
+            of_there, of_here = (
+                self._reader(variables["hostvars"], host).stages(of_run=False)
+                for host in (str(options["destination"]), variables["inventory_hostname"])
+            )
+            result["rules_there"] = inventory.there(result["rules_there"], of_there, _domain(options))
+            result["left"] = inventory.undeclared(result["left"], of_here, _domain(options))
         return result
 
     def _of_inventory(self, options: Result, variables: Result) -> Result:

@@ -314,10 +314,8 @@ interfaces:
 rules:
   description:
     - What this host keeps for the guest's NICs, and libvirt does not take along.
-      M(linuxvirt.macvtap.libvirt_guest_rules) puts it on the destination.
     - Of a guest that this run has moved, with what has changed of that meanwhile.
-    - Of a guest that was on the destination already, it is what this host still keeps, and with O(destination), what
-      the inventory declares there is left out.
+    - Of a guest that was on the destination already, it is what this host still keeps.
   returned: success
   type: list
   elements: dict
@@ -336,6 +334,33 @@ rules:
       returned: always
   sample:
     - {mac: "52:54:00:00:01:01", allmulticast: true, guard: null}
+rules_there:
+  description:
+    - What M(linuxvirt.macvtap.libvirt_guest_rules) gets on the destination of RV(rules).
+    - With O(destination), a guard that the inventory declares there has C(keep_guard). What it declares to receive no
+      more than its own multicast does not get all.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      returned: always
+    allmulticast:
+      description: Whether its link receives all multicast.
+      type: bool
+      returned: always
+    guard:
+      description: The options of its guard, V(null) if it has none.
+      type: dict
+      returned: always
+    keep_guard:
+      description: Whether a guard that the destination has already stays.
+      type: bool
+      returned: always
+  sample:
+    - {mac: "52:54:00:00:01:01", allmulticast: true, guard: null, keep_guard: false}
 left:
   description:
     - What this host still keeps for the NICs of a guest that is on the destination, moved by this run or before.

@@ -70,10 +70,14 @@ options:
           mirror_to:
             description: See O(linuxvirt.macvtap.macvtap_guard#module:mirror_to).
             type: str
+      keep_guard:
+        description: Whether a guard that the host stores for the NIC already stays as it is, and is on its link.
+        type: bool
+        default: false
   state:
     description:
       - V(present), the host has the rules and guards.
-      - V(absent), it has neither for these NICs. Those of a NIC that a domain of this host has are left alone, with a
+      - V(absent), it has none of them. Those of a NIC that a domain of this host has are left alone, with a
         warning.
     type: str
     choices: [present, absent]
@@ -116,7 +120,7 @@ EXAMPLES = r"""
 
 - name: Put it on the destination
   linuxvirt.macvtap.libvirt_guest_rules:
-    nics: "{{ planned.rules }}"
+    nics: "{{ planned.rules_there }}"
   delegate_to: hv2
 
 - name: Move the guest
@@ -124,10 +128,11 @@ EXAMPLES = r"""
     domain: web1
     destination: hv2
     prepared: true
+  register: moved
 
 - name: Remove what it leaves
   linuxvirt.macvtap.libvirt_guest_rules:
-    nics: "{{ planned.rules }}"
+    nics: "{{ moved.left }}"
     state: absent
 """
 

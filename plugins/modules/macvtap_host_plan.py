@@ -186,6 +186,11 @@ stages:
       type: list
       elements: str
       returned: if there are any
+    missing:
+      description: The declared domains that this host does not have, if it skips them.
+      type: list
+      elements: str
+      returned: if there are any
     diff:
       description: The differences.
       type: list

@@ -121,7 +121,7 @@ def test_a_domain_that_is_undefined_meanwhile_stays_so_and_the_others_are_put_ba
     }
     failed = run_beside(hv, "act = lambda domain: domain.undefine()" + ONCE, declared)
     assert failed["msg"] == (
-        "interfaces[1]: domain 'web1' was undefined or renamed while this ran. The host is as it was before"
+        "interfaces[1]: domain 'web1' was undefined, renamed or moved while this ran. The host is as it was before"
     )
     assert hv.virsh("list", "--all", "--name").split() == ["web0"]
     assert hv.dump("web0") == before

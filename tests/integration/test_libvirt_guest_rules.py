@@ -131,6 +131,16 @@ def test_a_guard_that_is_changed_while_the_guest_moves_is_told(udev: Hosts) -> N
     assert moved["rules"] == moved["left"] == [{**rules[0], "guard": {**rules[0]["guard"], "rate": 7}}]
 
 
+def test_a_guard_that_the_destination_has_already_can_stay(udev: Hosts) -> None:
+    there = udev.destination
+    ok(run(there, "macvtap_guard", mac=A, rate=7))
+    nics = [{"mac": mac, "guard": {"rate": 100}, "keep_guard": True} for mac in (A, B)]
+    ok(run(there, "libvirt_guest_rules", nics=nics))
+    found = ok(run(there, "macvtap_guard_info"))["guards"]
+    assert {one["mac"]: one["rate"] for one in found} == {A: 7, B: 100}
+    assert not ok(run(there, "libvirt_guest_rules", nics=nics))["changed"]
+
+
 def test_a_guard_that_is_set_right_before_the_move_is_not_left_behind(udev: Hosts) -> None:
     here, there = udev.source, udev.destination
     to = moved_guests.options(here, there, prepared=True)

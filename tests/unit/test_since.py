@@ -30,7 +30,11 @@ def test_all_options_are_documented_with_the_release_that_they_came_with() -> No
             ["module a b: version_added is 0.1.0, and must be 0.2.0"],
         ),
         ({"module a": "", "module a b": "0.2.0"}, "0.2.0", ["module a: version_added is missing, and must be 0.1.0"]),
-        ({}, "0.2.0", ["module a: 0.1.0 had it. Keep it, or deprecate it first"]),
+        (
+            {},
+            "0.2.0",
+            ["module a: 0.1.0 had it. Keep it. After its deprecation, remove it from changelogs/options.json"],
+        ),
     ],
 )
 def test_what_is_said_of_a_wrong_release(there: since.Versions, version: str, lines: list[str]) -> None:

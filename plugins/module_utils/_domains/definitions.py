@@ -165,7 +165,7 @@ class Definitions:
         except self._connection.libvirt.libvirtError as exc:
             if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
                 raise
-        raise MacvtapError(f"domain {nic.domain!r} was undefined or renamed while this ran", path=path)
+        raise MacvtapError(f"domain {nic.domain!r} was undefined, renamed or moved while this ran", path=path)
 
 
 def _changing(tasks: t.Sequence[Task]) -> list[Task]:

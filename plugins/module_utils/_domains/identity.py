@@ -55,7 +55,7 @@ def validate_defined(resolved: t.Sequence[Resolved], before: Host, after: Host) 
         if one.after.stored is None or was is None or not was.persistent:
             continue
         if now is None or not now.persistent or now.uuid != was.uuid:
-            raise MacvtapError(f"domain {name!r} was undefined while this ran", path=one.desired.path)
+            raise MacvtapError(f"domain {name!r} was undefined or moved while this ran", path=one.desired.path)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def with_actual_impacts(
         touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.PAUSE, Impact.REPLUG}
         was_begun = any(step is one for one in begun)
         if nic is not None and nic.domain not in host.domains and touches and not was_begun:
-            warnings.append(f"{step.target}: the domain was undefined or stopped while this ran, and has gone")
+            warnings.append(f"{step.target}: the domain was undefined, moved or stopped while this ran, and has gone")
             step = replace(step, changes=())  # noqa: PLW2901
         elif nic is not None and nic.domain in domains and touches:
             now = host.domains.get(nic.domain)

@@ -25,7 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 def of_domain(before: Nic, domain: Domain | None, actions: frozenset[str], *, undefined: bool) -> list[str]:
     """Return what became of the whole domain; ``undefined`` is whether only its guest runs on."""
     if domain is None:
-        gone = f"domain {before.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
+        gone = f"domain {before.domain!r} was undefined, renamed or moved while this ran, and nothing of it is put back"
         return [gone] if actions - {RULE} else []
     warnings = []
     if STORED in actions and domain.overwritten:

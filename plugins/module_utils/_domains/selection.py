@@ -186,9 +186,16 @@ def describe(iface: Iface) -> str:
 
 
 def without_missing(declared: t.Sequence[Desired], host: Host) -> tuple[tuple[Desired, ...], tuple[str, ...]]:
-    """Return what is declared without that which is to be present in domains that the host does not have, and these."""
+    """Return what is declared without that of domains that the host does not have, and which these are.
+
+    What is declared absent stays if the host has a rule for its address, and is no reason to name a domain.
+    """
     missing = {desired.domain for desired in declared if desired.present} - host.domains.keys()
-    staying = tuple(desired for desired in declared if not (desired.present and desired.domain in missing))
+    staying = tuple(
+        desired
+        for desired in declared
+        if desired.domain in host.domains or (not desired.present and desired.mac in host.rules)
+    )
     return staying, tuple(sorted(missing))
 
 

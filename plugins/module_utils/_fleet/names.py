@@ -48,8 +48,8 @@ _INTERNAL = frozenset(
         ),
         *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
-        *(f"macvtap_verify_{name}" for name in ("undeclared", "outcome")),
-        *(f"macvtap_domains_{name}" for name in ("late", "unconnected", "running", "waiting")),
+        *(f"macvtap_verify_{name}" for name in ("undeclared", "gaps", "outcome")),
+        *(f"macvtap_domains_{name}" for name in ("late", "moved_fields", "unconnected", "running", "waiting", "still")),
         *(f"macvtap_migration_{name}" for name in ("look", "looks", "planned", "moves", "stuck", "lines")),
     )
 )

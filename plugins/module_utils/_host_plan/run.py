@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_optio
 # The lists of what is removed only when nothing is on it.
 _REMOVED = {NETWORKS: "networks", VLANS: "vlans"}
 # What a result has beside its changes, in success or failure, and is of interest if there is any.
-_MORE = ("restart_required", "pending", "missing_packages", "diff")
+_MORE = ("restart_required", "pending", "missing_packages", "missing", "diff")
 
 SPECIFICATION: _glue.Specification = {
     "argument_spec": {

@@ -20,7 +20,7 @@ def of(domain: Domain, guards: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Along
     for iface in (*domain.stored, *domain.live):
         ifaces.setdefault(iface.mac, []).append(iface)
     found = [
-        Along(mac, any(_receives_all(iface) for iface in same), _options(by_mac.get(mac)))
+        Along(mac, any(_receives_all(iface) for iface in same), options(by_mac.get(mac)))
         for mac, same in sorted(ifaces.items())
     ]
     return tuple(one for one in found if one.exists)
@@ -34,7 +34,7 @@ def left(domain: Domain, guards: t.Iterable[t.Mapping[str, t.Any]], ruled: t.Con
     # One that was edited by hand is no longer what this collection has put there.
     by_mac = {guard["mac"]: guard for guard in guards if guard.get("rules") != "modified"}
     macs = sorted({iface.mac for iface in (*domain.stored, *domain.live)})
-    found = [Along(mac, mac in ruled, _options(by_mac.get(mac))) for mac in macs]
+    found = [Along(mac, mac in ruled, options(by_mac.get(mac))) for mac in macs]
     return tuple(one for one in found if one.exists)
 
 
@@ -66,7 +66,8 @@ def _receives_all(iface: Iface) -> bool:
     return iface.get(_ALL) == "yes" and not trusted and iface.get("mode") != "passthrough"
 
 
-def _options(guard: t.Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
+def options(guard: t.Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
+    """Return the options of a guard as modules return it."""
     if guard is None:
         return None
     # What is not limited has no value.

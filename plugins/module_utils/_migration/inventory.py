@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -18,6 +20,8 @@ _CONNECTION = ("source", "mode", "network", "portgroup")
 _MODULE = "libvirt_direct_iface"
 # The options in which the roles' modules have MAC addresses with guards, or rules for multicast.
 _OF_MACS = ("interfaces", "guards", "links")
+_ALL = "allmulticast"
+_Rule = t.Mapping[str, t.Any]
 
 
 class _Stage(t.Protocol):
@@ -103,26 +107,84 @@ def declared_of(entries: t.Iterable[t.Any], options: t.Mapping[str, t.Any]) -> l
     ]
 
 
-def undeclared(
-    left: t.Sequence[t.Mapping[str, t.Any]], stages: t.Iterable[_Stage], domain: str
-) -> list[t.Mapping[str, t.Any]]:
-    """Return what of ``left`` a host's roles do not declare, by the MAC addresses of the NICs of ``domain``.
+class _Declared(t.NamedTuple):
+    """What a host's roles declare: by MAC address guards, NICs, and those NICs that are not to receive all multicast.
+
+    ``any_nic`` is whether an entry does not say which NIC of the domain it is for.
+    """
+
+    guards: set[str]
+    nics: set[str]
+    silent: set[str]
+    any_nic: bool = False
+
+
+def undeclared(left: t.Iterable[_Rule], stages: t.Iterable[_Stage], domain: str) -> list[dict[str, t.Any]]:
+    """Return what of ``left`` a host's roles do not declare; ``domain`` is the one that the NICs are of.
 
     What they may declare counts as declared: if a variable cannot be read, or has something else than it must have; if
     they declare a NIC of the domain without its address.
     """
-    declared = set()
+    known = _declared_macs(stages, domain)
+    if known is None:
+        return []
+    found = []
+    for rule in left:
+        own = mac(rule["mac"])
+        of_nic = known.any_nic or own in known.nics
+        guard = None if own in known.guards else rule["guard"]
+        found.append({**rule, "guard": guard, "allmulticast": rule["allmulticast"] and not of_nic})
+    return [rule for rule in found if _is_any(rule)]
+
+
+def there(rules: t.Iterable[_Rule], stages: t.Iterable[_Stage], domain: str) -> list[dict[str, t.Any]]:
+    """Return what of ``rules`` a destination gets, by what its roles declare; ``domain`` is the one that they are of.
+
+    A guard that is declared there stays as the destination has it.
+    """
+    known = _declared_macs(stages, domain)
+    found = []
+    for rule in rules:
+        own = mac(rule["mac"])
+        receives_all = rule["allmulticast"] and (known is None or own not in known.silent)
+        keeps = known is None or own in known.guards
+        found.append({**rule, "allmulticast": receives_all, "keep_guard": keeps})
+    return [rule for rule in found if _is_any(rule)]
+
+
+def _is_any(rule: _Rule) -> bool:
+    return rule["guard"] is not None or rule["allmulticast"]
+
+
+def _declared_macs(stages: t.Iterable[_Stage], domain: str) -> _Declared | None:
+    """Return what is declared, None if that is not known."""
+    found = _Declared(set(), set(), set())
     for stage in stages:
         if stage.error is not None:
-            return []
+            return None
         for name in _OF_MACS:
             entries = stage.options.get(name) or []
             if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-                return []
-            if any(_may_concern(entry, name, domain) for entry in entries):
-                return []
-            declared |= {mac(entry.get("mac")) for entry in entries}
-    return [rule for rule in left if mac(rule["mac"]) not in declared]
+                return None
+            for entry in entries:
+                if _is_present(entry, stage.options):
+                    found = found._replace(any_nic=found.any_nic or _may_concern(entry, name, domain))
+                    _note(found, name, entry, stage.options)
+    return found
+
+
+def _note(found: _Declared, name: str, entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> None:
+    own, guard = mac(entry.get("mac")), entry.get("guard")
+    if name == "guards" or (guard is not None and not (isinstance(guard, dict) and guard.get("state") == "absent")):
+        found.guards.add(own)
+    if name != "guards":
+        found.nics.add(own)
+    if name == "interfaces" and boolean(entry.get(_ALL, options.get(_ALL, True)), strict=False) is False:
+        found.silent.add(own)
+
+
+def _is_present(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> bool:
+    return (entry.get("state") or options.get("state")) != "absent"
 
 
 def _may_concern(entry: t.Mapping[str, t.Any], name: str, domain: str) -> bool:

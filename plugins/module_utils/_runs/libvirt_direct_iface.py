@@ -34,6 +34,8 @@ _ALIASES = {"source": ["parent", "dev"]}
 def body(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     impact.validate_level(params["live"])
+    if params["xml_file"] is not None and params["on_missing"] == run.SKIP:
+        raise MacvtapError("a file is of one domain, which cannot be elsewhere. Remove on_missing", path="on_missing")
     options = ("domain", "mac", "state", *_interface_options(), "guard")
     entries = _glue.entries(params, "interfaces", options, clears_default)
     entries = declare.with_own_place(entries, params["interfaces"])

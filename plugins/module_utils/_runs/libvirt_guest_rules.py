@@ -10,10 +10,10 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, udev_rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around, reading
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import rule_planner, rule_run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, rule_planner, rule_run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
@@ -22,7 +22,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     if not uris.is_local(params["uri"]) or uris.is_session(params["uri"]):
         raise MacvtapError(f"{params['uri']} is not this host's own libvirt, and the rules are this host's", path="uri")
-    nics = _nics(params["nics"])
+    nics = _with_kept_guards(_nics(params["nics"]))
     run_command = functools.partial(_glue.command, module)
     store = udev_rules.RuleStore(run_command)
     with (
@@ -35,7 +35,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         changed = [(path, one) for path, one in nics if one["mac"] not in kept]
         # A rule that is there for another reason is left alone.
         present = params["state"] == "present"
-        wanted = [_wanted(path, one, present) for path, one in changed if one["allmulticast"] or not present]
+        wanted = [_wanted(path, one, present) for path, one in changed if one["allmulticast"]]
         guards = around.declared(
             [guard_options.declared(path, _guard(one, params["state"])) for path, one in changed if _concerns(one)],
             going=frozenset(one["mac"] for _path, one in changed) if params["state"] == "absent" else frozenset(),
@@ -62,6 +62,17 @@ def _nics(given: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, dict[str,
     return list(found.values())
 
 
+def _with_kept_guards(nics: list[tuple[str, dict[str, t.Any]]]) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return the NICs with the guards that the host has already, of those whose guards are to stay."""
+    if not any(one["keep_guard"] and _concerns(one) for _path, one in nics):
+        return nics
+    there = {guard["mac"]: along.options(guard) for guard in reading.guards() if guard["persistent"]}
+    return [
+        (path, {**one, "guard": there.get(one["mac"], one["guard"])} if one["keep_guard"] else one)
+        for path, one in nics
+    ]
+
+
 def _wanted(path: str, nic: t.Mapping[str, t.Any], present: bool) -> Wanted:
     return Wanted(join_path(path, "allmulticast"), nic["mac"], present)
 
@@ -84,6 +95,7 @@ SPECIFICATION: _glue.Specification = {
                 "mac": {"type": "str", "required": True},
                 "allmulticast": {"type": "bool", "default": False},
                 "guard": guard_options.GUARD,
+                "keep_guard": {"type": "bool", "default": False},
             },
         },
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -169,7 +169,7 @@ def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: h
     steps = planner.plan([replace(ADD, domain="web3")], hv.observe(["web3"])).steps
     connection.lookupByName("web3").undefine()
     journal: Journal[Nic] = Journal()
-    with pytest.raises(MacvtapError, match="domain 'web3' was undefined or renamed while this ran"):
+    with pytest.raises(MacvtapError, match="domain 'web3' was undefined, renamed or moved while this ran"):
         hv.apply(steps, journal)
     assert journal.entries == ()
     assert "web3" not in [domain.name() for domain in connection.listAllDomains()]
@@ -196,7 +196,7 @@ def test_a_domain_that_is_undefined_while_others_are_stored_does_not_come_back(
     document = stored(connection)
     journal: Journal[Nic] = Journal()
     try:
-        with pytest.raises(MacvtapError, match="domain 'web1' was undefined or renamed while this ran"):
+        with pytest.raises(MacvtapError, match="domain 'web1' was undefined, renamed or moved while this ran"):
             hv.apply(steps, journal)
         assert journal.entries == ()
         assert not connection.lookupByName("web1").isPersistent()

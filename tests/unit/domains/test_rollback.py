@@ -185,7 +185,7 @@ def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> 
         plan = undone(journal, web2, *named)
         assert [one.target for one in plan.steps] == [f"web2 {OTHER}"]
         assert plan.warnings == (
-            "domain 'web1' was undefined or renamed while this ran, and nothing of it is put back",
+            "domain 'web1' was undefined, renamed or moved while this ran, and nothing of it is put back",
         )
     twice = replace(domain(STORED, None, ""), stored=(STORED, MOVED))
     plan = undone(journal, web2, twice)

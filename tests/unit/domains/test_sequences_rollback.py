@@ -139,5 +139,5 @@ def test_what_an_earlier_attempt_has_kept_is_not_denied_when_the_last_one_fails(
         events=[during("read", "edit_source", "web2", B, nth=4), during("lookup", "undefine", "web2", nth=2)],
     )
     assert outcome.rc == 1
-    assert "domain 'web2' was undefined or renamed while this ran" in outcome.message
+    assert "domain 'web2' was undefined, renamed or moved while this ran" in outcome.message
     assert outcome.message.endswith("The changes made so far were kept, as requested")

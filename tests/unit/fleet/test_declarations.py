@@ -255,6 +255,13 @@ def test_without_the_libvirt_of_one_host_others_are_told_of_all_the_same() -> No
     assert [(gap["host"], gap["what"]) for gap in compare.gaps(hosts)] == [("hv2", "libvirt"), ("hv1", "domain")]
 
 
+def test_many_guests_that_may_be_on_another_host_are_one_line() -> None:
+    declares = declared(nic("db1", mac=A), nic("db2", mac=B), domains_on_missing="skip")
+    hosts = {"hv1": {"declared": declares, "found": found()}, "hv2": {"declared": declares, "outside": True}}
+    reason = "no host that was looked at has 2 of its domains, such as 'db1'"
+    assert [gap["reason"] for gap in compare.gaps(hosts) if gap["what"] == "domain"] == [reason]
+
+
 def test_a_host_that_does_not_skip_guests_must_have_them() -> None:
     (conflict,) = compare.conflicts(of_db1("db1"))
     assert (places(conflict), "no domain 'db1'" in conflict.message) == ([f"hv1 db1 {A} declared"], True)

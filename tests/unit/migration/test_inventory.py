@@ -107,7 +107,45 @@ def test_what_a_host_declares_is_not_left_over() -> None:
         Stage("macvtap_guard", {"guards": [{"mac": "5254.0000.010b"}]}),
         Stage("macvtap_link", {"links": [{"name": "x0"}, {"name": "x1", "mac": "52540000010C", "guard": {}}]}),
     ]
-    assert inventory.undeclared(LEFT, stages, "web1") == [LEFT[3]]
+    # A guard says nothing of multicast, and a NIC without one nothing of guards.
+    assert inventory.undeclared(LEFT, stages, "web1") == [LEFT[1], LEFT[3]]
+    guarded = [{**one, "guard": {"rate": 1}} for one in LEFT]
+    rest = inventory.undeclared(guarded, stages, "web1")
+    assert [(one["mac"], one["allmulticast"], one["guard"]) for one in rest] == [
+        (MACS[0], False, {"rate": 1}),
+        (MACS[1], True, None),
+        (MACS[3], True, {"rate": 1}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "allmulticast", "keeps"),
+    [
+        ({"guard": {}}, {}, True, True),
+        ({"guard": {"state": "absent"}}, {}, True, False),
+        ({"guard": {}, "state": "absent"}, {}, True, False),
+        ({"guard": {}}, {"state": "absent"}, True, False),
+        ({}, {"allmulticast": True}, True, False),
+        ({}, {"allmulticast": "no"}, False, False),
+        ({"allmulticast": False}, {"allmulticast": True}, False, False),
+    ],
+)
+def test_what_a_destination_declares_is_not_overwritten(
+    entry: dict[str, t.Any], options: dict[str, t.Any], allmulticast: bool, keeps: bool
+) -> None:
+    rule = {"mac": MACS[0], "allmulticast": True, "guard": {"rate": 1}}
+    entries = [{"domain": "web1", "mac": MACS[0], **entry}]
+    stages = [Stage("libvirt_direct_iface", {"interfaces": entries, **options})]
+    assert inventory.there([rule], stages, "web1") == [{**rule, "allmulticast": allmulticast, "keep_guard": keeps}]
+    only_heard = inventory.there([{**rule, "guard": None}], stages, "web1")
+    assert [one["allmulticast"] for one in only_heard] == [True] * allmulticast
+
+
+def test_a_guard_that_may_be_declared_on_the_destination_stays_there() -> None:
+    rule = {"mac": MACS[0], "allmulticast": True, "guard": {}}
+    assert inventory.there([rule], [Stage("macvtap_guard", {}, "'x' is undefined")], "web1") == [
+        {**rule, "keep_guard": True}
+    ]
 
 
 @pytest.mark.parametrize(
