@@ -70,14 +70,14 @@ def _of_link(host: Host, name: str, declared: DeclaredLink | None, link: Link | 
         "link": name,
         "kind": link.kind if link else None,
         "state": link.state if link else "missing",
-        "uplink": link.parent if link else declared.parent if declared else None,
+        "uplink": link.parent if link else host.parent_of(declared) if declared else None,
         "mode": link.mode if link else declared.mode if declared else None,
         "declared": declared is not None,
-        "drift": [] if declared is None else list(_drift_of_link(declared, link)),
+        "drift": [] if declared is None else list(_drift_of_link(host, declared, link)),
     }
 
 
-def _drift_of_link(declared: DeclaredLink, link: Link | None) -> t.Iterator[dict[str, t.Any]]:
+def _drift_of_link(host: Host, declared: DeclaredLink, link: Link | None) -> t.Iterator[dict[str, t.Any]]:
     if (link is None) != declared.absent:
         there, wanted = (_ABSENT, _PRESENT) if link is None else (_PRESENT, _ABSENT)
         yield _difference("state", wanted, there)
@@ -85,9 +85,9 @@ def _drift_of_link(declared: DeclaredLink, link: Link | None) -> t.Iterator[dict
     if link is None:
         return
     for name in ("parent", "mode", "mac", "mtu"):
-        wanted = getattr(declared, name)
-        if wanted is not None and wanted != "auto" and wanted != getattr(link, name):
-            yield _difference(name, wanted, getattr(link, name))
+        desired = host.parent_of(declared) if name == "parent" else getattr(declared, name)
+        if desired is not None and desired != "auto" and desired != getattr(link, name):
+            yield _difference(name, getattr(declared, name), getattr(link, name))
 
 
 def _empty(host: Host, guest: str, mac: str | None) -> dict[str, t.Any]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import replace
 
 import pytest
-from fleet import Values, declared, found, iface, mac, many, network
+from fleet import Values, declared, found, iface, mac, many, network, uplink
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,19 @@ def test_links_of_nobody_and_of_the_role() -> None:
     (row,) = rows(declared(links=[{"name": "spare0"}]), found())
     assert (row["state"], text.declared(row)) == ("missing", "missing")
     assert rows(declared(links=[{"name": "spare0", "state": "absent"}]), found()) == []
+
+
+@pytest.mark.parametrize("parent", ["02:00:00:00:00:01", "lan", "0000:03:00.0"])
+def test_a_link_is_on_its_uplink_whatever_that_is_declared_by(parent: str) -> None:
+    eth0 = uplink(1, altnames=frozenset({"lan"}), pci="0000:03:00.0")
+    link = Link("spare0", 10, "macvtap", "eth0", 2, "bridge", A, 1500)
+    variables = declared(links=[{"name": "spare0", "parent": parent}])
+    (row,) = rows(variables, found(eth0, link))
+    assert (row["drift"], row["uplink"]) == ([], "eth0")
+    (row,) = rows(variables, found(eth0))
+    assert (text.declared(row), row["uplink"]) == ("missing", "eth0")
+    (row,) = rows(variables, found(eth0, replace(link, parent="eth1")))
+    assert [tuple(one.values()) for one in row["drift"]] == [("parent", parent, "eth1")]
 
 
 def test_what_could_not_be_gathered_is_no_empty_column_without_a_word() -> None:
