@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import NO_HOST, Iface
@@ -128,8 +129,20 @@ def _row(host: Host, key: _Key, nic: Nic | None, stored: Iface | None, live: Ifa
         "mode": (shown.get("mode") if shown else desired.get("mode")) or _mode_of(host, on),
         "multicast": _multicast(shown),
         "declared": nic is not None and nic.desired is not None,
-        "drift": _drift(nic, stored or live),
+        "drift": _drift(nic, _compared(nic, stored, live)),
     }
+
+
+def _compared(nic: Nic | None, stored: Iface | None, live: Iface | None) -> Iface | None:
+    """Return what a declaration is compared with: what is stored.
+
+    A host without udev stores no allmulticast. There the running link's counts, and no guest's that does not run.
+    """
+    current = stored or live
+    if current is None or nic is None or nic.desired is None or current.get("allmulticast") is not None:
+        return current
+    value = live.get("allmulticast") if live is not None else nic.desired.get("allmulticast")
+    return replace(current, values={**current.values, "allmulticast": value or "no"})
 
 
 def _network(host: Host, nic: Nic | None, stored: Iface | None) -> str | None:

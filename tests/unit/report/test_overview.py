@@ -220,6 +220,18 @@ def test_what_a_guard_has_caught_and_which_multicast_a_nic_receives() -> None:
 
 
 @pytest.mark.parametrize(
+    ("live", "differs"), [({"allmulticast": "yes"}, False), ({"allmulticast": "no"}, True), (None, False)]
+)
+def test_a_host_that_cannot_store_allmulticast_is_compared_by_the_running_link(live: Values, differs: bool) -> None:
+    there = found(web(iface(A), live=[] if live is None else [iface(A, target="macvtap0", **live)]))
+    (row,) = rows(declared({"domain": "web1", "mac": A, "allmulticast": True}), there)
+    assert [one["field"] for one in row["drift"]] == (["allmulticast"] if differs else [])
+    stored = found(web(iface(A, allmulticast="no"), live=[iface(A, target="macvtap0", allmulticast="yes")]))
+    (row,) = rows(declared({"domain": "web1", "mac": A, "allmulticast": True}), stored)
+    assert [one["field"] for one in row["drift"]] == ["allmulticast"]
+
+
+@pytest.mark.parametrize(
     ("number", "shown"), [(None, ""), (100, "100 Mbit/s"), (2500, "2.5 Gbit/s"), (10000, "10 Gbit/s")]
 )
 def test_speeds_are_shown_as_on_a_switch(number: int | None, shown: str) -> None:
