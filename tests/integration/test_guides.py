@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import typing as t
 
@@ -12,6 +13,7 @@ import pytest
 import readme
 import yaml
 from direct_iface import Module, domain, nic, ok
+from support import until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -19,6 +21,7 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 
 DAY_2 = "docs/day-2.md"
+HOST_ACCESS = "docs/host-access.md"
 FIRST = "52:54:00:00:01:01"
 
 
@@ -58,3 +61,27 @@ def test_the_changes_of_a_guests_nics_are_what_their_page_shows(hv: Hypervisor, 
     assert re.findall("mac address='(.*)'", hv.dump("web1")) == [FIRST]
     ok(module(interfaces=declared("Give it another MAC address"), source="eth0"))
     assert re.findall("mac address='(.*)'", hv.dump("web1")) == ["52:54:00:00:01:0a"]
+
+
+def test_a_host_reaches_its_guest_by_a_network_of_its_own(hv: Hypervisor, module: Module) -> None:
+    heading = "Without a shim: a network of its own"
+    ((_heading, network),) = [one for one in readme.blocks("xml", HOST_ACCESS) if one[0] == heading]
+    (((define, *others)),) = readme.commands(heading, HOST_ACCESS)
+    hv.define_guest("web1", nic(FIRST))
+    hv.run("sh", "-ec", define.replace("host-only.xml", "/dev/stdin"), stdin=network)
+    for command in others:
+        # The guest does not run: it has the NIC from its start on.
+        hv.run("sh", "-ec", command.replace("--live ", ""))
+    hv.virsh("start", "web1")
+
+    def address() -> str:
+        (found,) = re.findall(r"ipv4 +([\d.]+)/", hv.virsh("net-dhcp-leases", "host-only")) or [""]
+        return found
+
+    assert until(lambda: bool(address()), 30)
+    # Refused is reached: nothing listens there.
+    code = "import socket, sys; print(socket.socket().connect_ex((sys.argv[1], 9)))"
+    assert int(hv.run("python3", "-c", code, address())) == errno.ECONNREFUSED
+    # It is none of the interfaces that the module removes.
+    ok(module(interfaces=[{"domain": "web1", "mac": FIRST}], source="eth0", purge=True))
+    assert "<source network='host-only'" in hv.dump("web1")
