@@ -63,6 +63,22 @@ def test_the_changes_of_a_guests_nics_are_what_their_page_shows(hv: Hypervisor, 
     assert re.findall("mac address='(.*)'", hv.dump("web1")) == ["52:54:00:00:01:0a"]
 
 
+@pytest.mark.usefixtures("eth1")
+def test_a_guest_whose_uplink_was_made_anew_waits_for_its_restart(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(FIRST, source="eth1")))
+    hv.virsh("start", "web1")
+    entry: direct_iface.Result = {"domain": "web1", "mac": FIRST, "source": "eth1"}
+    assert ok(module(**entry))["restart_required"] == []
+    hv.run("ip", "link", "del", "eth1")
+    hv.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far9")
+    result = ok(module(**entry))
+    assert not result["changed"]
+    assert result["restart_required"] == [{"domain": "web1", "mac": FIRST, "fields": ["link"]}]
+    hv.virsh("destroy", "web1")
+    hv.virsh("start", "web1")
+    assert ok(module(**entry))["restart_required"] == []
+
+
 def test_a_host_reaches_its_guest_by_a_network_of_its_own(hv: Hypervisor, module: Module) -> None:
     heading = "Without a shim: a network of its own"
     ((_heading, network),) = [one for one in readme.blocks("xml", HOST_ACCESS) if one[0] == heading]

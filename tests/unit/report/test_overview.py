@@ -41,7 +41,8 @@ def test_a_nic_as_declared_has_its_link_and_no_remark() -> None:
     addresses = {"guests": [{"name": "web1", "interfaces": [{"mac": A, "addresses": [
         {"address": "192.0.2.7", "state": "confirmed"}, {"address": "192.0.2.9", "state": "stale"}]}]}]}  # fmt: skip
     guards = [{"mac": A, "policy": "drop", "counters": {"mac": {"packets": 3}, "arp": {"packets": 4}}}]
-    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic), addresses=addresses, guards=guards)
+    there = found(nic, Link("macvtap0", 9, "macvtap", "eth0", 2, "bridge", A, up=True))
+    (row,) = rows(declared({"domain": "web1", "mac": A}), there, addresses=addresses, guards=guards)
     assert (row["guest"], row["state"], row["link"], row["uplink"]) == ("web1", "running", "macvtap0", "eth0")
     assert (row["mode"], row["addresses"]) == ("bridge", ["192.0.2.7"])
     assert (row["guard"], row["guard_packets"]) == ("drop", 7)
@@ -70,12 +71,21 @@ def test_each_field_that_is_not_as_declared(
 
 def test_what_the_running_guest_gets_at_its_next_start() -> None:
     nic = web(iface(A, model="virtio"), live=[iface(A, model="e1000e", target="macvtap0")])
-    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic))
+    link = Link("macvtap0", 9, "macvtap", "eth0", 2, "bridge", A, up=True)
+    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic, link))
     assert row["restart"] == [{"field": "model", "stored": "virtio", "live": "e1000e"}]
     assert text.declared(row) == "restart"
     (row,) = rows(declared(), found(web(live=[iface(A, target="macvtap0")])))
     assert row["restart"] == [{"field": "state", "stored": "absent", "live": "present"}]
     assert text.declared(row) == "no"
+
+
+def test_a_guest_whose_link_is_gone_has_no_network_until_its_restart() -> None:
+    there = found(web(iface(A), live=[iface(A, target="macvtap0")]))
+    overview_of = of(declared({"domain": "web1", "mac": A}), there)
+    assert f"hv1: web1 {A}: link is absent until the guest is stopped and started, then present" in text.table(
+        overview_of
+    )
 
 
 def test_a_nic_on_a_network_has_what_the_network_gives_it() -> None:
