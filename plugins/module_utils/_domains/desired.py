@@ -22,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     LINK_FAULTS,
+    LINK_GONE,
     Desired,
     Host,
     Iface,
@@ -185,6 +186,6 @@ def _paused(live: Iface, stored: Iface, done: t.Collection[str], host: Host) -> 
     """
     names = [name for name in differing(live, stored, host) if name in done or is_pausable(name, live, stored)]
     values = merged(live.values, {name: stored.get(name) for name in names if name != "type"})
-    kept = {name: text for name, text in without_generated(values).items() if name not in LINK_FAULTS}
+    kept = {n: text for n, text in without_generated(values).items() if n not in (*LINK_FAULTS, LINK_GONE)}
     kept = networks.storable(networks.with_own(kept, stored), done, live)
     return replace(live, type=stored.type if "type" in names else live.type, values=kept, stale_mode=None)

@@ -11,10 +11,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     GUEST_MAC,
     LINK_DOWN,
+    LINK_GONE,
     LINK_MAC,
     Domain,
     Host,
     Iface,
+    has_lost_link,
     link_of_iface,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules
@@ -65,6 +67,22 @@ def with_host_links(host: Host, sources: t.Collection[str], rules: Rules) -> Hos
     )
 
 
+def without_links(host: Host) -> list[str]:
+    """Return the domains with a running interface whose link is gone."""
+    return [name for name, domain in host.domains.items() if any(LINK_GONE in iface.values for iface in domain.live)]
+
+
+def without_claims(host: Host, names: t.Collection[str]) -> Host:
+    """Return ``host`` without lost links of the domains ``names``, which have changed while they were read."""
+
+    def known(domain: Domain) -> Domain:
+        live = ({n: text for n, text in iface.values.items() if n != LINK_GONE} for iface in domain.live)
+        return replace(domain, live=tuple(replace(one, values=values) for one, values in zip(domain.live, live)))
+
+    domains = {name: known(domain) if name in names else domain for name, domain in host.domains.items()}
+    return replace(host, domains=domains)
+
+
 def _with_rule(iface: Iface, rules: Rules) -> Iface:
     # The effect of a modified rule is unknown.
     if iface.type != "direct" or rules.managed_rules is None or iface.mac in rules.modified_rules:
@@ -88,10 +106,12 @@ def observe(
 
 
 def _with_faults(iface: Iface, domain: Domain, links: Links, held: tuple[Holder, ...]) -> Iface:
-    """Return the running interface with the faults of its link (model.LINK_FAULTS).
+    """Return the running interface with the faults of its link (model.LINK_FAULTS, model.LINK_GONE).
 
     A link of that name is its own if it has the address, or if the guest holds its tap open.
     """
+    if domain.running and has_lost_link(iface, links):
+        return replace(iface, values={**iface.values, LINK_GONE: "absent"})
     link = links.get(iface.get("target") or "")
     if iface.type != "direct" or link is None or link.kind != "macvtap":
         return iface

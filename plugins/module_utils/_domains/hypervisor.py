@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.domain_
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     RULE,
+    Domain,
     Host,
     Nic,
     Paused,
@@ -105,7 +106,12 @@ class Hypervisor:
         sources = {*sources, *networks.uplinks_of(declared, host.networks)}
         if not self._local:
             return replace(host, links_unknown=uris.unknown_links(self._connection.uri))
-        return hostlinks.with_host_links(host, sources, self._rules.observe() if self._manages_rules else Rules(None))
+        host = hostlinks.with_host_links(host, sources, self._rules.observe() if self._manages_rules else Rules(None))
+        # A guest that stops, or releases a NIC, after it was read and before its links were, has lost none.
+        lost = [name for name in hostlinks.without_links(host) if name in listed]
+        again = {name: self._reader.read(listed[name], pending) for name in lost}
+        same = {name for name, one in again.items() if one is not None and _running(one) == _running(domains[name])}
+        return hostlinks.without_claims(host, set(lost) - same)
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host`` with the MAC addresses and link names of its other domains.
@@ -269,3 +275,8 @@ def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:
     for task in tasks:
         found.setdefault(task.after.domain, []).append(task)
     return list(found.values())
+
+
+def _running(domain: Domain) -> tuple[str, list[tuple[str, str | None]]]:
+    """Return what identifies a running guest's links."""
+    return domain.instance, [(iface.mac, iface.get("target")) for iface in domain.live]

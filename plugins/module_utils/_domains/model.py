@@ -19,6 +19,8 @@ SELECTORS = ("mac", "alias", "target", "source", "network")
 # Either takes the guest off the network. GUEST_MAC is no fault: a trusted guest has set that address.
 LINK_FAULTS = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
 GUEST_MAC = "link.guests_mac"
+# The link is gone, as with its uplink. Only a new start, or a replug or pause for another reason, brings one.
+LINK_GONE = "link"
 # The actions on a NIC, as a run's journal names them.
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
 PAUSED = "paused"
@@ -193,6 +195,18 @@ def link_of_iface(iface: Iface, links: Links) -> Link | None:
         link.mode == "passthru" and iface.get("mode") == "passthrough"
     )
     return link if same else None
+
+
+def has_lost_link(iface: Iface, links: Links) -> bool:
+    """Whether the link of a running guest's interface is gone; False if that is not known.
+
+    If the uplink is not among ``links`` either, libvirt may run in another network namespace. A link that was renamed
+    still has the interface's address.
+    """
+    name, source = iface.get("target"), iface.get("source")
+    if iface.type != "direct" or not name or name in links or source not in links:
+        return False
+    return not any(link.kind == "macvtap" and link.mac == iface.mac for link in links.values())
 
 
 @dataclass(frozen=True)

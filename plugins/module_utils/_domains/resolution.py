@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact 
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     LINK_FAULTS,
+    LINK_GONE,
     NO_HOST,
     Desired,
     Host,
@@ -70,7 +71,7 @@ class Resolved:
             return ()
         if live is None or stored is None:
             return ("state",)
-        faults = (name for name in LINK_FAULTS if name in live.values)
+        faults = (name for name in (*LINK_FAULTS, LINK_GONE) if name in live.values)
         return (*due_at_restart(live, stored, self.host, self.desired.given), *faults)
 
 

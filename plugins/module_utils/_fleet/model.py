@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim as Shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
@@ -250,6 +251,11 @@ class Host:
         return self.links.get(declared.key)
 
     def parent_of(self, declared: DeclaredLink) -> str | None:
-        """Return the final parent of a declared link: the declared one, or else the current one."""
+        """Return the final parent of a declared link: the declared one, or else the current one.
+
+        By its name, if there is such a link: it may be declared by an address.
+        """
         existing = self.link_of(declared)
-        return declared.parent or (existing.parent if existing is not None else None)
+        asked = declared.parent or (existing.parent if existing is not None else None)
+        found = parents.lookup(asked, self.links) if asked else None
+        return found.name if found is not None else asked

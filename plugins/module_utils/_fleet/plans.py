@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import LINK_GONE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.summary import host_names
 
 Plan = t.Mapping[str, t.Any]  # the result of macvtap_host_plan on one host
@@ -57,6 +58,10 @@ def _waiting(plan: Plan) -> t.Iterator[str]:
     for stage in plan.get("stages") or ():
         for one in stage.get("restart_required") or ():
             what = " ".join(str(one[key]) for key in ("network", "domain", "mac") if one.get(key))
-            yield f"{what} has its former {', '.join(one['fields'])} until the guest is stopped and started"
+            fields = [name for name in one["fields"] if name != LINK_GONE]
+            if len(fields) < len(one["fields"]):
+                yield f"{what} has lost its link, and has no network until the guest is stopped and started"
+            if fields:
+                yield f"{what} has its former {', '.join(fields)} until the guest is stopped and started"
         for one in stage.get("pending") or ():
             yield f"{one['domain']} {one['mac']} has not been released by its guest yet"

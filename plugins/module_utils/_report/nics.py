@@ -5,9 +5,15 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import NO_HOST, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_GONE,
+    NO_HOST,
+    Iface,
+    has_lost_link,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks as networks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import DeclaredLink, Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -37,7 +43,7 @@ def of_guests(host: Host, data: Values) -> t.Iterator[dict[str, t.Any]]:
         row["addresses"] = addresses.get(key[:2], [])
         row["guard"], row["guard_packets"] = guards.get(key[1], (None, None))
         row["pending"] = _pending(pending.get(key[:2]))
-        row["restart"] = _due_at_restart(stored, live, states[key[0]])
+        row["restart"] = _due_at_restart(host, stored, live, states[key[0]])
         yield row
     for key, nic in desired.items():
         if nic.desired is not None:
@@ -70,14 +76,14 @@ def _of_link(host: Host, name: str, declared: DeclaredLink | None, link: Link | 
         "link": name,
         "kind": link.kind if link else None,
         "state": link.state if link else "missing",
-        "uplink": link.parent if link else declared.parent if declared else None,
+        "uplink": link.parent if link else host.parent_of(declared) if declared else None,
         "mode": link.mode if link else declared.mode if declared else None,
         "declared": declared is not None,
-        "drift": [] if declared is None else list(_drift_of_link(declared, link)),
+        "drift": [] if declared is None else list(_drift_of_link(host, declared, link)),
     }
 
 
-def _drift_of_link(declared: DeclaredLink, link: Link | None) -> t.Iterator[dict[str, t.Any]]:
+def _drift_of_link(host: Host, declared: DeclaredLink, link: Link | None) -> t.Iterator[dict[str, t.Any]]:
     if (link is None) != declared.absent:
         there, wanted = (_ABSENT, _PRESENT) if link is None else (_PRESENT, _ABSENT)
         yield _difference("state", wanted, there)
@@ -85,9 +91,9 @@ def _drift_of_link(declared: DeclaredLink, link: Link | None) -> t.Iterator[dict
     if link is None:
         return
     for name in ("parent", "mode", "mac", "mtu"):
-        wanted = getattr(declared, name)
-        if wanted is not None and wanted != "auto" and wanted != getattr(link, name):
-            yield _difference(name, wanted, getattr(link, name))
+        desired = host.parent_of(declared) if name == "parent" else getattr(declared, name)
+        if desired is not None and desired != "auto" and desired != getattr(link, name):
+            yield _difference(name, getattr(declared, name), getattr(link, name))
 
 
 def _empty(host: Host, guest: str, mac: str | None) -> dict[str, t.Any]:
@@ -128,8 +134,20 @@ def _row(host: Host, key: _Key, nic: Nic | None, stored: Iface | None, live: Ifa
         "mode": (shown.get("mode") if shown else desired.get("mode")) or _mode_of(host, on),
         "multicast": _multicast(shown),
         "declared": nic is not None and nic.desired is not None,
-        "drift": _drift(nic, stored or live),
+        "drift": _drift(nic, _compared(nic, stored, live)),
     }
+
+
+def _compared(nic: Nic | None, stored: Iface | None, live: Iface | None) -> Iface | None:
+    """Return what a declaration is compared with: what is stored.
+
+    A host without udev stores no allmulticast. There the running link's counts, and no guest's that does not run.
+    """
+    current = stored or live
+    if current is None or nic is None or nic.desired is None or current.get("allmulticast") is not None:
+        return current
+    value = live.get("allmulticast") if live is not None else nic.desired.get("allmulticast")
+    return replace(current, values={**current.values, "allmulticast": value or "no"})
 
 
 def _network(host: Host, nic: Nic | None, stored: Iface | None) -> str | None:
@@ -169,14 +187,15 @@ def _difference(field: str, declared: t.Any, current: t.Any) -> dict[str, t.Any]
     return {"field": field, "declared": declared, "current": current}
 
 
-def _due_at_restart(stored: Iface | None, live: Iface | None, state: str) -> list[dict[str, t.Any]]:
+def _due_at_restart(host: Host, stored: Iface | None, live: Iface | None, state: str) -> list[dict[str, t.Any]]:
     """Return what the running guest gets only at its next start."""
     if state not in {"running", "paused"}:
         return []
     if stored is None or live is None:
         word = {True: _PRESENT, False: _ABSENT}
         return [{"field": "state", "stored": word[stored is not None], "live": word[live is not None]}]
-    return [
+    lost = [{"field": LINK_GONE, "stored": _PRESENT, "live": _ABSENT}] if has_lost_link(live, host.links) else []
+    return lost + [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
         for name in impact.due_at_restart(live, stored, NO_HOST)
     ]

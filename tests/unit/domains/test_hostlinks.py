@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface, link_of_iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
 
@@ -47,6 +47,35 @@ def test_what_keeps_a_guest_off_the_network(
     iface: Iface, link: Link, held: tuple[Holder, ...], domain: Domain, found: dict[str, str]
 ) -> None:
     assert faults(iface, link, held, domain) == found
+
+
+ETH0 = Link("eth0", 2, mac=OTHER, up=True)
+
+
+@pytest.mark.parametrize(
+    ("iface", "links", "domain", "lost"),
+    [
+        (IFACE, [ETH0], WEB1, True),
+        (IFACE, [ETH0, LINK], WEB1, False),
+        # It was renamed.
+        (IFACE, [ETH0, replace(LINK, name="web0")], WEB1, False),
+        # libvirt runs in another network namespace, for all that is known.
+        (IFACE, [], WEB1, False),
+        (IFACE, [replace(ETH0, name="lan0")], WEB1, False),
+        (IFACE, [ETH0], Domain("web1", running=False), False),
+        (replace(IFACE, type="network"), [ETH0], WEB1, False),
+    ],
+)
+def test_a_link_that_is_gone(iface: Iface, links: list[Link], domain: Domain, lost: bool) -> None:
+    read = hostlinks._with_faults(iface, domain, {link.name: link for link in links}, NOBODYS)
+    assert ("link" in read.values) == lost
+
+
+def test_what_has_changed_while_it_was_read_has_lost_no_link() -> None:
+    gone = replace(IFACE, values={**IFACE.values, "link": "absent"})
+    host = Host("", {name: Domain(name, running=True, live=(gone,)) for name in ("web1", "web2")})
+    assert hostlinks.without_links(host) == ["web1", "web2"]
+    assert hostlinks.without_links(hostlinks.without_claims(host, {"web1"})) == ["web2"]
 
 
 def test_an_address_that_a_trusted_guest_has_set_is_no_fault() -> None:

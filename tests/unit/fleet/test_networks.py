@@ -124,6 +124,7 @@ def test_a_pool_with_more_nics_than_uplinks(uplinks: int) -> None:
         ([macvtap("x0", B, parent="eth1")], {}, "x0"),
         ([vlan(20, "eth1", index=9)], {}, "eth1.20"),
         ([], {"links": [{"name": "x1", "parent": "eth1"}]}, "x1"),
+        ([], {"links": [{"name": "x1", "parent": "02:00:00:00:00:04"}]}, "x1"),
         ([network("dmz", "eth1")], {}, "network dmz"),
         ([web("web9", U1, iface(B, "eth1"))], {}, f"web9 {B}"),
         # What goes in the same run, and the guests on the network itself.

@@ -41,12 +41,14 @@ def test_what_differs_on_a_host(found: dict[str, t.Any], text: str) -> None:
 
 def test_what_is_missing_and_who_waits_is_shown_beside() -> None:
     waiting = {"domain": "web1", "mac": "52:54:00:00:01:01", "fields": ["model", "source"]}
+    lost = {**waiting, "domain": "db1", "fields": ["link"]}
     held = {"domain": "web2", "mac": "52:54:00:00:01:02"}
-    found = plan(restart_required=[waiting], pending=[held], missing_packages=["python3-pyroute2"])
+    found = plan(restart_required=[waiting, lost], pending=[held], missing_packages=["python3-pyroute2"])
     assert plans.lines({"hv1": found}) == [
         "hv1: as declared",
         "hv1: lacks the packages python3-pyroute2",
         "hv1: web1 52:54:00:00:01:01 has its former model, source until the guest is stopped and started",
+        "hv1: db1 52:54:00:00:01:01 has lost its link, and has no network until the guest is stopped and started",
         "hv1: web2 52:54:00:00:01:02 has not been released by its guest yet",
     ]
 

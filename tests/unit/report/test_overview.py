@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import replace
 
 import pytest
-from fleet import Values, declared, found, iface, mac, many, network
+from fleet import Values, declared, found, iface, mac, many, network, uplink
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +41,8 @@ def test_a_nic_as_declared_has_its_link_and_no_remark() -> None:
     addresses = {"guests": [{"name": "web1", "interfaces": [{"mac": A, "addresses": [
         {"address": "192.0.2.7", "state": "confirmed"}, {"address": "192.0.2.9", "state": "stale"}]}]}]}  # fmt: skip
     guards = [{"mac": A, "policy": "drop", "counters": {"mac": {"packets": 3}, "arp": {"packets": 4}}}]
-    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic), addresses=addresses, guards=guards)
+    there = found(nic, Link("macvtap0", 9, "macvtap", "eth0", 2, "bridge", A, up=True))
+    (row,) = rows(declared({"domain": "web1", "mac": A}), there, addresses=addresses, guards=guards)
     assert (row["guest"], row["state"], row["link"], row["uplink"]) == ("web1", "running", "macvtap0", "eth0")
     assert (row["mode"], row["addresses"]) == ("bridge", ["192.0.2.7"])
     assert (row["guard"], row["guard_packets"]) == ("drop", 7)
@@ -69,12 +71,21 @@ def test_each_field_that_is_not_as_declared(
 
 def test_what_the_running_guest_gets_at_its_next_start() -> None:
     nic = web(iface(A, model="virtio"), live=[iface(A, model="e1000e", target="macvtap0")])
-    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic))
+    link = Link("macvtap0", 9, "macvtap", "eth0", 2, "bridge", A, up=True)
+    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic, link))
     assert row["restart"] == [{"field": "model", "stored": "virtio", "live": "e1000e"}]
     assert text.declared(row) == "restart"
     (row,) = rows(declared(), found(web(live=[iface(A, target="macvtap0")])))
     assert row["restart"] == [{"field": "state", "stored": "absent", "live": "present"}]
     assert text.declared(row) == "no"
+
+
+def test_a_guest_whose_link_is_gone_has_no_network_until_its_restart() -> None:
+    there = found(web(iface(A), live=[iface(A, target="macvtap0")]))
+    overview_of = of(declared({"domain": "web1", "mac": A}), there)
+    assert f"hv1: web1 {A}: link is absent until the guest is stopped and started, then present" in text.table(
+        overview_of
+    )
 
 
 def test_a_nic_on_a_network_has_what_the_network_gives_it() -> None:
@@ -93,6 +104,19 @@ def test_links_of_nobody_and_of_the_role() -> None:
     (row,) = rows(declared(links=[{"name": "spare0"}]), found())
     assert (row["state"], text.declared(row)) == ("missing", "missing")
     assert rows(declared(links=[{"name": "spare0", "state": "absent"}]), found()) == []
+
+
+@pytest.mark.parametrize("parent", ["02:00:00:00:00:01", "lan", "0000:03:00.0"])
+def test_a_link_is_on_its_uplink_whatever_that_is_declared_by(parent: str) -> None:
+    eth0 = uplink(1, altnames=frozenset({"lan"}), pci="0000:03:00.0")
+    link = Link("spare0", 10, "macvtap", "eth0", 2, "bridge", A, 1500)
+    variables = declared(links=[{"name": "spare0", "parent": parent}])
+    (row,) = rows(variables, found(eth0, link))
+    assert (row["drift"], row["uplink"]) == ([], "eth0")
+    (row,) = rows(variables, found(eth0))
+    assert (text.declared(row), row["uplink"]) == ("missing", "eth0")
+    (row,) = rows(variables, found(eth0, replace(link, parent="eth1")))
+    assert [tuple(one.values()) for one in row["drift"]] == [("parent", parent, "eth1")]
 
 
 def test_what_could_not_be_gathered_is_no_empty_column_without_a_word() -> None:
@@ -203,6 +227,18 @@ def test_what_a_guard_has_caught_and_which_multicast_a_nic_receives() -> None:
     got = rows(declared(), there, guards=guards)
     assert [text.guard(row) for row in got] == ["drop (3 dropped)", "count (3 counted)", "drop"]
     assert [row["multicast"] for row in got] == ["all", "as the guest asks", None]
+
+
+@pytest.mark.parametrize(
+    ("live", "differs"), [({"allmulticast": "yes"}, False), ({"allmulticast": "no"}, True), (None, False)]
+)
+def test_a_host_that_cannot_store_allmulticast_is_compared_by_the_running_link(live: Values, differs: bool) -> None:
+    there = found(web(iface(A), live=[] if live is None else [iface(A, target="macvtap0", **live)]))
+    (row,) = rows(declared({"domain": "web1", "mac": A, "allmulticast": True}), there)
+    assert [one["field"] for one in row["drift"]] == (["allmulticast"] if differs else [])
+    stored = found(web(iface(A, allmulticast="no"), live=[iface(A, target="macvtap0", allmulticast="yes")]))
+    (row,) = rows(declared({"domain": "web1", "mac": A, "allmulticast": True}), stored)
+    assert [one["field"] for one in row["drift"]] == ["allmulticast"]
 
 
 @pytest.mark.parametrize(
