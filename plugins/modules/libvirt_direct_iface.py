@@ -534,8 +534,8 @@ notes:
   - To convert a direct interface back to another type, use a tool such as C(virt-xml) with C(--edit).
   - An interface on a direct O(network) is stored with the type C(network). In RV(changes) its type is C(direct) all the
     same.
-  - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces. It cannot start a guest with one,
-    because only root can create macvtap links.
+  - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces. Only root's own starts a guest with
+    one, because only root can create macvtap links.
   - Links of the host are read only if the guests run on this host. With a remote URI a missing source shows only when
     the guest starts, and the mode of a running guest needs a replug.
   - The diff shows the interface's element before and after. It has no passwords of the domain.

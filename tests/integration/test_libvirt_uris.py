@@ -241,3 +241,52 @@ def test_a_users_own_libvirt_stores_but_does_not_start(hv: Hypervisor, user: Oth
     stored = ok(module("idle", mac=B, source="eth0", mode="bridge", live="none"))
     assert stored["restart_required"] == [{"domain": "idle", "mac": B, "fields": ["state"]}]
     virsh("destroy", "idle")
+
+
+def test_a_users_own_libvirt_has_networks_and_no_rules_of_the_host(hv: Hypervisor, user: OtherUser) -> None:
+    def network(**params: t.Any) -> Result:
+        return user.module("libvirt_direct_network", uri=SESSION, networks=[{"name": "lan", **params}])
+
+    hv.run("install", "-m", "644", "/dev/stdin", "/tmp/netted.xml", stdin=domain("netted", nic(A)))
+    user.command("virsh", "--connect", SESSION, "define", "/tmp/netted.xml")
+    assert ok(network(interfaces=["eth0"]))["changed"]
+    assert not ok(network(interfaces=["eth0"]))["changed"]
+    connect: Result = {"domain": "netted", "mac": A, "network": "lan", "convert": True}
+    assert set(impacts(ok(user.module("libvirt_direct_iface", uri=SESSION, **connect))).values()) == {"config"}
+    assert "is used by netted" in network(state="absent")["msg"]
+    # Guards are the host's, and so are the rules for multicast.
+    guarded = user.module("libvirt_direct_iface", uri=SESSION, domain="netted", mac=A, guard={"addresses": ["learned"]})
+    assert guarded["msg"].endswith("Permission denied. Changing guards requires root")
+    for name, params in (
+        ("libvirt_guest_rules", {"nics": [{"mac": A}]}),
+        ("libvirt_guest_announce", {"domain": "web1"}),
+    ):
+        assert f"uri: {SESSION} is not this host's own libvirt" in user.module(name, uri=SESSION, **params)["msg"]
+    left = {"domain": "netted", "mac": A, "state": "absent"}
+    assert ok(user.module("libvirt_direct_iface", uri=SESSION, **left))["changed"]
+    assert ok(network(state="absent"))["changed"]
+    user.command("virsh", "--connect", SESSION, "undefine", "netted")
+
+
+def test_roots_own_libvirt_starts_such_guests(hv: Hypervisor) -> None:
+    def module(**params: t.Any) -> Result:
+        return change(hv, uri=SESSION, domain="roots", **params)
+
+    def virsh(*words: str) -> None:
+        hv.run("virsh", "--quiet", "--connect", SESSION, *words)
+
+    hv.run("install", "-m", "644", "/dev/stdin", "/tmp/roots.xml", stdin=domain("roots", nic(B)))
+    virsh("define", "/tmp/roots.xml")
+    try:
+        virsh("start", "roots")
+        assert impacts(ok(module(mac=B, mode="private"))) == {"mode": "live"}
+        guarded = module(mac=B, guard={"addresses": ["learned"]})
+        assert ok(guarded)["guards"][0]["links"] == [guarded["interfaces"][0]["live"]["target"]]
+        assert module(mac=B, allmulticast=True)["msg"] == (
+            "allmulticast: libvirt cannot store it: a rule of the host sets it, which guests of a user's own libvirt "
+            f"do not get with {SESSION}. Leave it out"
+        )
+        assert ok(module(mac=B, guard={"state": "absent"}))["changed"]
+    finally:
+        virsh("destroy", "roots")
+        virsh("undefine", "roots")

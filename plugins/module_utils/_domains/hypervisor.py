@@ -72,7 +72,7 @@ class Hypervisor:
         with connection.translate_errors("cannot query libvirt"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
-        # qemu:///session cannot run a guest with such an interface. The rules belong to other guests.
+        # The rules belong to other guests than those of qemu:///session, which only root's own libvirt can start.
         self._manages_rules = self._local and not uris.is_session(connection.url)
 
     @property

@@ -161,14 +161,13 @@ def _path(desired: Desired, *options: str) -> str:
 
 def _validate_reachable(desired: Desired, host: Host) -> None:
     if desired.given.get(_ALL) is not None and (host.links is None or uris.is_session(host.uri)):
-        where = (
-            "a user's own libvirt cannot start a guest with one"
+        why = (
+            "a rule of the host sets it, which guests of a user's own libvirt do not get"
             if host.links is not None
-            else "that link is out of reach"
+            else "it is set on the running guest's link, and that link is out of reach"
         )
         raise MacvtapError(
-            f"libvirt cannot store it: it is set on the running guest's link, and {where} with {host.uri}. "
-            "Leave it out",
+            f"libvirt cannot store it: {why} with {host.uri}. Leave it out",
             path=_path(desired, _ALL),
         )
 

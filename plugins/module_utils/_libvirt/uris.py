@@ -48,7 +48,7 @@ def unknown_links(uri: str) -> str:
 
 
 def is_session(uri: str) -> bool:
-    """Whether ``uri`` is a user's own libvirt, which cannot create macvtap links."""
+    """Whether ``uri`` is a user's own libvirt, which cannot create macvtap links unless the user is root."""
     return _parse(uri).path == "/session"
 
 
