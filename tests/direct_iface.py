@@ -28,7 +28,8 @@ Result = t.Dict[str, t.Any]
 
 
 class Module(t.Protocol):
-    def __call__(self, *, check: bool = False, **params: t.Any) -> Result: ...
+    def __call__(self, *, check: bool = False, **params: t.Any) -> Result:
+        pass
 
 
 def on(hv: Hypervisor) -> Module:

@@ -33,18 +33,38 @@ class Stage(t.Protocol):
     """The observer of all calls: see torture.stage."""
 
     @property
-    def world(self) -> World: ...
+    def world(self) -> World:
+        pass
 
-    def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any: ...
-    def looks(self, guest: Guest, what: str) -> None: ...
-    def defines(self, document: nics.Document) -> None: ...
-    def asks(self, guest: Guest, alias: str) -> None: ...
-    def attaches(self, guest: Guest, nic: nics.Nic) -> None: ...
-    def updates(self, guest: Guest, nic: nics.Nic) -> None: ...
-    def saves(self, guest: Guest) -> None: ...
-    def restores(self, guest: Guest) -> None: ...
-    def discards(self, guest: Guest) -> None: ...
-    def restarted(self) -> int: ...
+    def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any:
+        pass
+
+    def looks(self, guest: Guest, what: str) -> None:
+        pass
+
+    def defines(self, document: nics.Document) -> None:
+        pass
+
+    def asks(self, guest: Guest, alias: str) -> None:
+        pass
+
+    def attaches(self, guest: Guest, nic: nics.Nic) -> None:
+        pass
+
+    def updates(self, guest: Guest, nic: nics.Nic) -> None:
+        pass
+
+    def saves(self, guest: Guest) -> None:
+        pass
+
+    def restores(self, guest: Guest) -> None:
+        pass
+
+    def discards(self, guest: Guest) -> None:
+        pass
+
+    def restarted(self) -> int:
+        pass
 
     # Whether libvirt reports events, and how often each domain was defined.
     reports: bool
@@ -54,7 +74,8 @@ class Stage(t.Protocol):
 class Connection(t.Protocol):
     """What a domain is on: see torture.fake_libvirt."""
 
-    def do(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any: ...
+    def do(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any:
+        pass
 
 
 class Domain:

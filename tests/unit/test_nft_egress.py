@@ -34,9 +34,11 @@ class Library:
         listed = {"nftables": [{"metainfo": {"version": self._version, "json_schema_version": 1}}]}
         return (-1, "", self._error) if chains and self._error else (0, listed, "")
 
-    def set_json_output(self, _on: bool) -> None: ...
+    def set_json_output(self, _on: bool) -> None:
+        pass
 
-    def set_handle_output(self, _on: bool) -> None: ...
+    def set_handle_output(self, _on: bool) -> None:
+        pass
 
 
 def table(library: Library, monkeypatch: pytest.MonkeyPatch) -> Table:
