@@ -116,12 +116,12 @@ def _copy_metadata(path: str, descriptor: int, mode: int) -> None:
     os.fchmod(descriptor, mode)
     # Not every file system supports it, and not every user may set it.
     with contextlib.suppress(OSError):
-        context = os.getxattr(path, _SELINUX) if kept else _policys_context(path, stat.S_IFREG | mode)
+        context = os.getxattr(path, _SELINUX) if kept else policys_context(path, stat.S_IFREG | mode)
         if context:
             os.setxattr(descriptor, _SELINUX, context)
 
 
-def _policys_context(path: str, mode: int) -> bytes:
+def policys_context(path: str, mode: int) -> bytes:
     """Return the SELinux context for a new file, b"" without SELinux or if the policy has none.
 
     The kernel would give it the directory's, or one by the name that it has until it is complete.

@@ -25,6 +25,7 @@ requirements:
   - python3-nftables, nftables 1.0.1 or newer (Debian 12 has 1.0.6)
   - Linux 5.16 or newer, and Linux 6.6 or newer to check where guests have checksums written
   - libvirt's Python bindings, for O(domain)
+  - where SELinux is enforced, a policy that lets libvirt and udev load nftables (C(docs/guard.md) has rules)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.link_options.rollback

@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, planner, selinux
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer, Run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Host, State
@@ -63,21 +63,24 @@ def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.Contex
     with lock, contextlib.closing(Table()) as table:
         host = Guards(table, Installer(how.command))
 
-        def check() -> None:
-            if any(one.present for one in guards.desired):
-                table.require_egress(host.snapshot)
+        def check() -> list[str]:
+            if not any(one.present for one in guards.desired):
+                return []
+            table.require_egress(host.snapshot)
+            return selinux.check()
 
         return _Run(guards, body, how, host, check).run()
 
 
 class _Run:
     def __init__(
-        self, guards: Declared, body: t.Callable[[], Result], how: How, host: Guards, check: t.Callable[[], None]
+        self, guards: Declared, body: t.Callable[[], Result], how: How, host: Guards, check: t.Callable[[], list[str]]
     ) -> None:
         self._guards, self._body, self._how, self._host, self._check = guards, body, how, host, check
         self._result: Result | None = None
         self._links: t.Mapping[str, str] = {}
         self._first: Host | None = None
+        self._warnings: list[str] = []
 
     def run(self) -> Result:
         before = self._converge(
@@ -126,7 +129,7 @@ class _Run:
             yield replace(absent, mac=planner.mac_of(absent, self._first or Host({}, {})), link=None)
 
     def _asked(self) -> t.Mapping[str, str]:
-        self._check()
+        self._warnings = self._check()
         if not self._guards.uri:
             return {}
         nics = [one for one in self._guards.desired if one.present and one.domain and one.mac]
@@ -150,6 +153,7 @@ class _Run:
         first, last = (one.plan.result(diff=self._how.diff) for one in (before, after))
         lists = {name: [*first[name], *result.get(name, ()), *last[name]] for name in first if name != "changed"}
         warnings = (*before.plan.warnings, *result.get("warnings", ()), *after.plan.warnings, *self._host.warnings)
+        warnings += tuple(self._warnings)
         states = planner.predicted(after.remaining, after.host)
         states = {**states, **{step.target: step.after for step in before.remaining.steps if step.after}}
         macs = [planner.mac_of(one, before.host) for one in self._guards.desired if one.present]

@@ -9,7 +9,7 @@ import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, options, planner, selinux
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
@@ -31,11 +31,13 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     def inquire(_host: Host) -> t.Mapping[str, str]:
         if any(one.present for one in desired):
             table.require_egress(host.snapshot)
+            warnings[:] = selinux.check() if params["persistent"] else []
         return guests.links(asked, params["uri"])
 
     def plan(host: Host, links: t.Mapping[str, str]) -> t.Any:
         return planner.plan(desired, host, links, persistent=params["persistent"])
 
+    warnings: list[str] = []
     table = Table()
     with _glue.locked(module, "guards", doing="changing guards"), contextlib.closing(table):
         known = Known(keeps=not module.check_mode)
@@ -58,7 +60,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     return {
         **result,
         "guards": [planner.report(states[mac]) for mac in macs],
-        "warnings": [*outcome.plan.warnings, *host.warnings],
+        "warnings": [*outcome.plan.warnings, *host.warnings, *warnings],
     }
 
 
