@@ -46,6 +46,8 @@ LONG = (
     "test_readme.py",
     "test_unprivileged.py",
 )
+# Scenarios of molecule that `make matrix` runs, and no stage.
+ONLY_MATRIX = ("security",)
 # pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"
 # Which files the workers of the integration tests have begun: see tests/claimed.py.
@@ -146,6 +148,9 @@ def molecule(plan: Plan) -> None:
         return
     for path in sorted((ROOT / "extensions/molecule").glob("*/molecule.yml")):
         scenario = path.parent.name
+        # It takes as long as the other one in the virtual machine.
+        if scenario in ONLY_MATRIX:
+            continue
         if scenario == "vm" and os.environ.get("MACVTAP_TEST_VM", "yes") == "no":
             plan.skipped.append("molecule, vm (MACVTAP_TEST_VM=no)")
             continue

@@ -9,10 +9,12 @@ What it found is stored in docs/compatibility.json, from which docs/compatibilit
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
 from matrix_rows import ROOT, WORK, LabError, Row, rows
+from stages import PATIENCE, signal_group
 
 RECORD, PAGE = ROOT / "docs/compatibility.json", ROOT / "docs/compatibility.md"
 HEAD = """\
@@ -57,10 +60,7 @@ def run(row: Row) -> tuple[Result, dict[str, str]]:
         try:
             versions = row.prepare()
             environment = {**os.environ, **row.environment(), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
-            code = subprocess.run(
-                row.argv, cwd=ROOT / row.directory, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, check=False,
-            ).returncode  # fmt: skip
+            code = ended(row, environment, output)
         except (LabError, LookupError, OSError, subprocess.CalledProcessError) as exc:
             print(exc, file=output)
             code = 1
@@ -70,6 +70,32 @@ def run(row: Row) -> tuple[Result, dict[str, str]]:
         # Where all tests are skipped, nothing was shown.
         result.good = result.good and result.passed > 0
     return result, versions
+
+
+def ended(row: Row, environment: t.Mapping[str, str], output: t.IO[str]) -> int:
+    """Run a row's command to its end and return the status; whatever ends it, nothing of it stays."""
+
+    def start(argv: t.Sequence[str]) -> subprocess.Popen[bytes]:
+        # In a session of its own: what a signal to this process means for it is decided here.
+        return subprocess.Popen(
+            argv, cwd=ROOT / row.directory, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+    code, process = 1, start(row.argv)
+    try:
+        code = process.wait()
+    except BaseException:
+        signal_group(process, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        signal_group(process, signal.SIGKILL)
+        process.wait()
+        raise
+    finally:
+        if code and row.cleanup:
+            start(row.cleanup).wait()
+    return code
 
 
 def count(report: pathlib.Path, result: Result) -> None:
@@ -112,6 +138,8 @@ def main(names: t.Sequence[str]) -> int:
         names = [row.name for row in rows()]
         print(f"matrix: no row begins with {unknown[0]!r}; the rows are {'; '.join(names)}", file=sys.stderr)
         return 2
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
     failed = 0

@@ -32,6 +32,8 @@ SHOWN = {
     "nftables": "nftables",
     "python3": "Python",
     "python3-pyroute2": "pyroute2",
+    "apparmor": "AppArmor",
+    "selinux-policy-default": "SELinux policy",
 }
 # libvirt 7.0 cannot remove links on a kernel as new as this machine's may be: bullseye's runs in the virtual machine.
 LIBVIRT_ON = ("trixie", "sid")
@@ -58,6 +60,8 @@ class Row:
     prepare: t.Callable[[], dict[str, str]]
     environment: t.Callable[[], dict[str, str]] = dict
     directory: str = "."
+    # Removes what a row that failed, or was interrupted, has left. Most clean up by themselves.
+    cleanup: t.Sequence[str] = ()
 
 
 def packages(listing: str) -> dict[str, str]:
@@ -119,18 +123,32 @@ def versions_row(older: str, newer: str) -> Row:
     )
 
 
-def vm_row(release: str) -> Row:
-    def found() -> dict[str, str]:
-        return packages((vmimage.build(image.cache_dir(None), release).disk.parent / vmimage.LISTED).read_text())
+def machine_row(name: str, what: str, scenario: str, release: str, module: str = "") -> Row:
+    """A scenario of molecule's in a virtual machine, whose kernel may have a security module."""
 
-    return Row(
-        f"machine, {release}",
-        "kernel, links, VLANs, guests, guards and persistence in a virtual machine that reboots",
-        ["molecule", "test", "--scenario-name", "vm"],
-        found,
-        lambda: {"LAB_RELEASE": release, "MOLECULE_EPHEMERAL_DIRECTORY": f"{WORK}/molecule"},
-        "extensions",
-    )
+    def found() -> dict[str, str]:
+        built = vmimage.build(image.cache_dir(None), release, module)
+        return packages((built.disk.parent / vmimage.LISTED).read_text())
+
+    def environment() -> dict[str, str]:
+        return {
+            "LAB_RELEASE": release,
+            "LAB_SECURITY": module,
+            "MOLECULE_EPHEMERAL_DIRECTORY": f"{WORK}/molecule-{scenario}",
+        }
+
+    argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
+    return Row(f"machine, {name}", what, argv[0], found, environment, "extensions", argv[1])
+
+
+def vm_row(release: str) -> Row:
+    what = "kernel, links, VLANs, guests, guards and persistence in a virtual machine that reboots"
+    return machine_row(release, what, "vm", release)
+
+
+def security_row(module: str, title: str, what: str) -> Row:
+    what = f"kernel, links, guests, guards and persistence; {what}"
+    return machine_row(f"{vmimage.RELEASE} with {title}", what, "security", vmimage.RELEASE, module)
 
 
 def python_row(version: str) -> Row:
@@ -253,5 +271,7 @@ def rows() -> list[Row]:
         *map(libvirt_row, LIBVIRT_ON),
         *(versions_row("bookworm", release) for release in LIBVIRT_ON),
         *map(vm_row, debian.RELEASES),
+        security_row("apparmor", "AppArmor", "Debian's profiles deny none of it"),
+        security_row("selinux", "SELinux", "Debian's policy denies none of it (permissive)"),
         *publishing_rows(),
     ]

@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import signal
 import sys
-import typing as t
+import threading
 
+import pytest
 from support import ROOT
-
-if t.TYPE_CHECKING:
-    import pytest
 
 sys.path.append(str(ROOT / ".ci"))
 
+import checks
 import matrix
 import matrix_rows
 
@@ -80,6 +81,13 @@ def test_rows_have_names_of_their_own() -> None:
     assert len(set(map(matrix.slug, names))) == len(names)
 
 
+def test_a_scenario_that_no_stage_runs_is_in_a_row() -> None:
+    in_rows = {word for row in matrix.rows() for word in row.argv}
+    assert set(checks.ONLY_MATRIX) <= in_rows
+    plan = checks.planned(["molecule"])
+    assert not in_rows & {check.name.removeprefix("molecule, ") for job in plan.jobs for check in job} - {"vm"}
+
+
 def _row(*argv: str, error: Exception | None = None) -> matrix.Row:
     def prepare() -> dict[str, str]:
         if error is not None:
@@ -107,3 +115,35 @@ def test_a_row_that_cannot_be_prepared_ends_no_other(tmp_path: pathlib.Path, mon
     result, versions = matrix.run(_row(sys.executable, error=LookupError("no Python 3.9")))
     assert (result.good, versions) == (False, {})
     assert "no Python 3.9" in (tmp_path / "a-row.log").read_text()
+
+
+def test_a_row_that_fails_or_is_interrupted_cleans_up(tmp_path: pathlib.Path) -> None:
+    begun, cleaned = tmp_path / "begun", tmp_path / "cleaned"
+    touch = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))"
+
+    def row(end: str) -> matrix.Row:
+        cleanup = (sys.executable, "-c", touch, str(cleaned))
+        return matrix.Row("a row", "what", (sys.executable, "-c", f"{touch}; {end}", str(begun)), dict, cleanup=cleanup)
+
+    def interrupt() -> None:
+        while not (begun.exists() and begun.read_text()):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with (tmp_path / "log").open("w") as output:
+        assert matrix.ended(row("sys.exit()"), {}, output) == 0
+        assert not cleaned.exists()
+        assert matrix.ended(row("sys.exit(3)"), {}, output) == 3
+        cleaned.unlink()
+        begun.unlink()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        other = threading.Thread(target=interrupt)
+        other.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                matrix.ended(row("time.sleep(600)"), {}, output)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            other.join()
+    assert cleaned.exists()
+    assert not pathlib.Path(f"/proc/{begun.read_text()}").exists()

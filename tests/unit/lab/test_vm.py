@@ -16,15 +16,15 @@ sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 import tapgap
 import vlantag
-from labkit import guest, model, ssh, switch, vm, vmimage
+from labkit import debian, guest, model, security, ssh, switch, vm, vmimage
 from labkit.shell import LabError
 
 LAB = model.declare("unit-lab", ("hv1",), ("vm1", "vm2"))
 ONE, TWO = LAB.vms
 
 
-def qemu(machine: model.Vm = ONE) -> list[str]:
-    return vm.qemu(machine, vmimage.VmImage(Path("/cache/vmlinuz"), Path("/cache/disk.raw")))
+def qemu(machine: model.Vm = ONE, module: str = "") -> list[str]:
+    return vm.qemu(machine, vmimage.VmImage(Path("/cache/vmlinuz"), Path("/cache/disk.raw")), module)
 
 
 def values(option: str, machine: model.Vm = ONE) -> list[str]:
@@ -43,6 +43,36 @@ def test_its_disk_is_not_written_to() -> None:
     assert "file=/cache/disk.raw," in root
     assert "snapshot=on" in root
     assert "readonly=on" in seed
+
+
+def test_its_kernel_has_a_security_module_if_asked_for() -> None:
+    def words(module: str) -> set[str]:
+        argv = qemu(module=module)
+        return set(argv[argv.index("-append") + 1].split())
+
+    assert {"apparmor=0", "selinux=0", "audit=0"} <= words("")
+    for module in ("apparmor", "selinux"):
+        assert {f"security={module}", "audit=1"} <= words(module)
+        # The first of them would stay.
+        assert not {f"{module}=0", "audit=0"} & words(module)
+    with pytest.raises(LabError, match="'tomoyo' is none of the security modules apparmor, selinux"):
+        security.required("tomoyo")
+
+
+def test_each_security_module_has_an_image_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[tuple[str, str]] = []
+
+    def cached(_cache: Path, kind: str, of: str, _make: object) -> Path:
+        made.append((kind, of))
+        return tmp_path
+
+    monkeypatch.setattr(debian, "cached", cached)
+    for module in security.MODULES:
+        vmimage.build(tmp_path, module=module)
+    kinds, keys = zip(*made)
+    assert len(set(keys)) == len(security.MODULES)
+    # One kind's old images are removed by the beginning of its name.
+    assert not [(one, two) for one in kinds for two in kinds if one != two and two.startswith(f"{one}-")]
 
 
 def test_only_ssh_goes_in_and_nothing_out() -> None:

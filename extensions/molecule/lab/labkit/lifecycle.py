@@ -69,13 +69,7 @@ def create(
         there = model.load(lab.name)
         if there is not None and not problems(there):
             if there != lab:
-                have = ",".join((*there.hypervisors, *there.vm_names))
-                vlans = "".join(f", VLAN {vlan}" for vlan in there.vlans)
-                release = there.release and f", Debian {there.release}"
-                network = ", a management network" if there.management else ""
-                raise LabError(
-                    f"lab {lab.name} is there with hypervisors {have}{vlans}{release}{network}; destroy it first"
-                )
+                raise LabError(f"lab {lab.name} is there with hypervisors {described(there)}; destroy it first")
             say(f"lab {lab.name} is up already")
             return there
         if there is not None or lab.dir.exists():
@@ -90,6 +84,18 @@ def create(
             remove(lab)
             raise
     return lab
+
+
+def described(lab: Lab) -> str:
+    return ", ".join(
+        [
+            ",".join((*lab.hypervisors, *lab.vm_names)),
+            *(f"VLAN {vlan}" for vlan in lab.vlans),
+            *([f"Debian {lab.release}"] if lab.release else []),
+            *(["a management network"] if lab.management else []),
+            *([lab.security] if lab.security else []),
+        ]
+    )
 
 
 def check_machine(programs: t.Mapping[str, str]) -> None:
@@ -114,7 +120,7 @@ def build(
     if lab.vms:
         # The guests' first: it takes seconds, and others who need it would wait for the machine's, which takes minutes.
         image.build(cache)
-        vmimage.build(cache, lab.release or vmimage.RELEASE)
+        vmimage.build(cache, lab.release or vmimage.RELEASE, lab.security)
     say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
     switch.create(lab)
     ssh.make_keys(lab)

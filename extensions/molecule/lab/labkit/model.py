@@ -91,6 +91,8 @@ class Lab:
     release: str = ""
     # Whether the hypervisors reach each other by a network of their own: see management.py.
     management: bool = False
+    # The security module of virtual machines' kernels, if they boot with one: see security.py.
+    security: str = ""
 
     @property
     def dir(self) -> Path:
@@ -172,6 +174,7 @@ def save(lab: Lab) -> None:
         "vlans": lab.vlans,
         "release": lab.release,
         "management": lab.management,
+        "security": lab.security,
     }
     (lab.dir / "lab.json").write_text(json.dumps(stored) + "\n")
 
@@ -182,7 +185,8 @@ def load(name: str) -> Lab | None:
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
         hypervisors, vms, vlans = (tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans"))
-        return Lab(name, hypervisors, vms, vlans, stored.get("release", ""), stored.get("management", False))
+        others = {key: stored[key] for key in ("release", "management", "security") if key in stored}
+        return Lab(name, hypervisors, vms, vlans, **others)
     except FileNotFoundError:
         return None
     except ValueError as error:
