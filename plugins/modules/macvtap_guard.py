@@ -247,7 +247,7 @@ changes:
     field:
       description:
         - The option that changes, V(state) for a guard that is new or removed, V(links) for the links that it is on,
-          V(persistent) for what is stored.
+          V(persistent) for what is stored, which is C(outdated) if the next boot would load another guard.
         - V(rules), if the kernel has no rules of the guard, or others than this module writes.
       type: str
       returned: always

@@ -111,8 +111,12 @@ def _changes(before: State, planned: State) -> t.Iterator[Change]:
     if before.exists and planned.exists:
         if _loaded(before) != _loaded(planned):
             yield change("rules", _loaded(before), _loaded(planned))
-        if before.stored != planned.stored:
-            yield change("persistent", *(one.stored is not None for one in (before, planned)))
+        is_kept, is_to_be = (one.stored is not None for one in (before, planned))
+        if is_kept != is_to_be:
+            yield change("persistent", is_kept, is_to_be)
+        elif before.stored != planned.stored and current == wished:
+            # What differs is only what the next boot would load.
+            yield change("persistent", "outdated", True)
         if before.links != planned.links or before.guarded != planned.guarded:
             yield change("links", before.guarded, planned.guarded)
 

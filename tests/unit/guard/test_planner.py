@@ -86,7 +86,7 @@ def test_a_link_that_a_domain_has_for_another_nic_goes_to_that_one() -> None:
         (replace(GUARDED, active=None, links=()), [("rules", "missing", "loaded"), ("links", [], ["macvtap0"])]),
         (replace(GUARDED, active=None, modified=True), [("rules", "modified", "loaded")]),
         (replace(GUARDED, active=Guard(A, rate=5)), [("rate", 5, 0)]),
-        (replace(GUARDED, stored=Guard(A, rate=5)), [("persistent", True, True)]),
+        (replace(GUARDED, stored=Guard(A, rate=5)), [("persistent", "outdated", True)]),
     ],
 )
 def test_only_what_differs_changes(state: State, expected: list[t.Any]) -> None:
