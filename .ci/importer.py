@@ -89,7 +89,20 @@ def signed(installed: pathlib.Path, to: pathlib.Path) -> list[str]:
         release.run("gpg", *key, cwd=project)
         release.run("ansible-sign", "project", "gpg-sign", ".", cwd=project)
         release.run("git", "add", "--all", cwd=project)
-        release.run("git", "-c", "user.name=a", "-c", "user.email=b", "commit", "--quiet", "-m", "a", cwd=project)
+        release.run(
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=b",
+            "-c",
+            "commit.gpgsign=false",
+            "commit",
+            "--quiet",
+            "-m",
+            "a",
+            cwd=project,
+        )
         # As AWX has it.
         release.run("git", "clone", "--quiet", project, clone, cwd=to)
         release.run("ansible-sign", "project", "gpg-verify", ".", cwd=clone)

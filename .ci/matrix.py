@@ -26,6 +26,8 @@ from matrix_rows import ROOT, WORK, LabError, Row, rows
 from stages import PATIENCE, signal_group
 
 RECORD, PAGE = ROOT / "docs/compatibility.json", ROOT / "docs/compatibility.md"
+# What ends a row, and then the matrix.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEAD = """\
 <!-- SPDX-License-Identifier: GPL-3.0-or-later -->
 <!-- Copyright (c) linuxvirt.macvtap contributors -->
@@ -86,6 +88,9 @@ def ended(row: Row, environment: t.Mapping[str, str], output: t.IO[str]) -> int:
     try:
         code = process.wait()
     except BaseException:
+        # Another signal must not leave what this ends.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         signal_group(process, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
@@ -138,8 +143,10 @@ def main(names: t.Sequence[str]) -> int:
         names = [row.name for row in rows()]
         print(f"matrix: no row begins with {unknown[0]!r}; the rows are {'; '.join(names)}", file=sys.stderr)
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    for number in SIGNALS:
+        # As with nohup, what is ignored stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
     failed = 0
@@ -166,4 +173,7 @@ def main(names: t.Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

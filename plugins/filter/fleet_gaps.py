@@ -43,7 +43,8 @@ _value:
       type: str
     what:
       description: V(host) if the host could not be checked, V(libvirt) if its domains could not be, V(domain) for a
-        note about one domain, V(limit) if C(--limit) excludes the host.
+        note about one domain, V(nowhere) for declared domains that no host has, V(limit) if C(--limit) excludes the
+        host.
       type: str
     reason:
       description: The reason.

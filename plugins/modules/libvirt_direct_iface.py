@@ -730,7 +730,8 @@ interfaces:
 restart_required:
   description:
     - Interfaces of running guests that differ from the stored configuration, and the fields that differ. V(state) means
-      that only one of the two has the interface, and V(link) that the guest's link is gone, as with a deleted uplink.
+      that only one of the two has the interface, and V(link) that the guest's link is gone, because its uplink was
+      deleted and created again.
     - Stop and start the domain to apply the stored configuration; a reboot inside the guest is not enough.
     - Runs that change nothing return them too, until the domain is restarted.
     - For a domain with a managed save, the saved NICs are compared, which its next start restores.

@@ -77,8 +77,8 @@ options:
   state:
     description:
       - V(present), the host has the rules and guards.
-      - V(absent), it has none of them. Those of a NIC that a domain of this host has are left alone, with a
-        warning.
+      - V(absent), it has none of those that the entries name. Those of a NIC that a domain of this host has are left
+        alone, with a warning.
     type: str
     choices: [present, absent]
     default: present

@@ -139,6 +139,14 @@ def test_a_guard_that_the_destination_has_already_can_stay(udev: Hosts) -> None:
     found = ok(run(there, "macvtap_guard_info"))["guards"]
     assert {one["mac"]: one["rate"] for one in found} == {A: 7, B: 100}
     assert not ok(run(there, "libvirt_guest_rules", nics=nics))["changed"]
+    # What was only declared to stay is not removed with what came along.
+    ok(run(there, "libvirt_guest_rules", nics=[nics[0], {**nics[1], "keep_guard": False}], state="absent"))
+    assert [one["mac"] for one in ok(run(there, "macvtap_guard_info"))["guards"]] == [A]
+    # One that was edited by hand is not known as a whole.
+    there.run("sed", "-i", "s/return/nonsense/", "/etc/linuxvirt-macvtap/guards.json")
+    edited = run(there, "libvirt_guest_rules", nics=nics)
+    assert edited["msg"].startswith(f"nics[0].keep_guard: the guard that this host stores for {A} was edited")
+    ok(run(there, "macvtap_guard", mac=A, rate=7))
 
 
 def test_a_guard_that_is_set_right_before_the_move_is_not_left_behind(udev: Hosts) -> None:

@@ -104,8 +104,18 @@ def assert_declared_on_both(hosts: Hosts, directory: pathlib.Path, collections: 
     back = {"role": "linuxvirt.macvtap.macvtap_migration", "vars": home}
     play(hosts, directory, collections, there, back, **declares)
     assert [guarded(hv) for hv in hosts.all] == [{mac: 1}, {mac: 0}]
+    # And with a guest that no host has.
+    declares["macvtap_domains_interfaces"] = [
+        {"domain": name, "mac": one} for name, one in (("old1", mac), ("old9", A))
+    ]
     for hv in hosts.all:
         assert "changed=0" in play(hosts, directory, collections, hv, declared, **declares)
+    fleet = installed.Fleet(here.lab, directory, collections)
+    verified = fleet.play("verify", inventory=directory / "inventory.yml").stdout
+    assert "no host that was looked at has a domain 'old9'" in verified
+    assert "'old1'" not in verified
+    limited = fleet.play("verify", "--limit", there.cell.name, inventory=directory / "inventory.yml").stdout
+    assert "no host that was looked at has 2 of its domains, such as 'old1'" in limited
 
 
 def test_a_guest_gets_off_its_bridge_by_a_move(

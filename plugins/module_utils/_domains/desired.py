@@ -116,7 +116,7 @@ def _kept_values(before: Nic) -> dict[str, str]:
         others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(before.stored.type, ()))
         base = {name: text for name, text in before.stored.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and _has_direct(before.live):
-        others = ("pci_address", _ALLMULTICAST)
+        others = ("pci_address", _ALLMULTICAST, *LINK_FAULTS, LINK_GONE)
         base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
     for direction in ("inbound", "outbound"):
         if f"bandwidth.{direction}.average" not in base:

@@ -10,6 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     HELD,
     LINK_DOWN,
+    LINK_GONE,
     LINK_MAC,
     NO_HOST,
     RELEASED,
@@ -130,7 +131,7 @@ def differences(
         for name in impact.due_at_restart(live, stored, host, all_names=True)
     ] + [
         {"field": name, "stored": expected, "live": live.get(name)}
-        for name, expected in ((LINK_DOWN, "up"), (LINK_MAC, stored.mac))
+        for name, expected in ((LINK_GONE, "present"), (LINK_DOWN, "up"), (LINK_MAC, stored.mac))
         if name in live.values
     ]
 

@@ -204,7 +204,8 @@ def has_lost_link(iface: Iface, links: Links) -> bool:
     still has the interface's address.
     """
     name, source = iface.get("target"), iface.get("source")
-    if iface.type != "direct" or not name or name in links or source not in links:
+    known = source in links or any(source in link.altnames for link in links.values())
+    if iface.type != "direct" or not name or name in links or not known:
         return False
     return not any(link.kind == "macvtap" and link.mac == iface.mac for link in links.values())
 

@@ -64,12 +64,13 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
     result = []
-    for name, data in plain(fleet).items():
-        # A result of an unexpected form is reported as a conflict.
+    hosts = plain(fleet)
+    # A result of an unexpected form is reported as a conflict.
+    for name, data in hosts.items():
         with contextlib.suppress(*MALFORMED):
             result += unchecked.of_host(name, data)
     with contextlib.suppress(*MALFORMED):
-        result += unchecked.nowhere(plain(fleet))
+        result += unchecked.nowhere(hosts)
     return result
 
 

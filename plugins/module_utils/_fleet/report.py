@@ -9,7 +9,7 @@ import typing as t
 from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import LINK_GONE, Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import checked, texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import FoundGuard
@@ -132,7 +132,9 @@ def _mac_of(stored: Iface | None, live: Iface | None) -> str:
 
 
 def _iface(iface: Iface) -> dict[str, t.Any]:
-    return {"type": iface.type, "origin": iface.origin, **fields.TABLE.nested(iface.values)}
+    # What else is in the values is no field of the interface.
+    gone = {LINK_GONE: iface.values[LINK_GONE]} if LINK_GONE in iface.values else {}
+    return {"type": iface.type, "origin": iface.origin, **fields.TABLE.nested(iface.values), **gone}
 
 
 def networks(current: t.Iterable[Network]) -> list[dict[str, t.Any]]:
@@ -269,7 +271,7 @@ def _read_iface(mac: str, data: Values) -> Iface:
     # Reading all values would take longer than the whole comparison.
     values = {
         name: data[name]
-        for name in ("source", "mode", "network", "portgroup", "target", "alias", "model")
+        for name in ("source", "mode", "network", "portgroup", "target", "alias", "model", LINK_GONE)
         if data.get(name)
     }
     for name, value in (("mac", mac), ("type", data.get("type")), ("origin", data.get("origin")), *values.items()):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.unchecked import NOWHERE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
 
 # The maximum number of rows and of hosts for one conflict. fleet_conflicts returns all of them.
@@ -60,7 +61,7 @@ def _gaps(gaps: t.Iterable[Values]) -> t.Iterator[str]:
         alike.setdefault((gap["what"], gap["reason"]), []).append(str(gap["host"]))
     for (what, reason), hosts in alike.items():
         more = f" and {len(hosts) - _LIMIT} hosts more" if len(hosts) > _LIMIT else ""
-        if what == "domain":
+        if what in {"domain", NOWHERE}:
             yield f"Note: {', '.join(hosts[:_LIMIT])}{more}: {reason}"
             continue
         if what == "limit":

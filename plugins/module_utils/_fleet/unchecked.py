@@ -16,6 +16,8 @@ _ANSIBLE_PREFIX = re.compile(
 _COMPARED = "its declarations were compared"
 # The beginning of the reason why a host was not compared, if Ansible cannot connect to it.
 UNREACHABLE = "cannot be reached"
+# What the gaps are about that are declared guests which no host has.
+NOWHERE = "nowhere"
 
 
 def of_host(name: str, data: Values) -> list[dict[str, str]]:
@@ -70,7 +72,7 @@ def nowhere(fleet: t.Mapping[str, Values]) -> t.Iterator[dict[str, str]]:
         if len(missing) > 1 and looked_at != fleet.keys():
             # They are likely on a host that was not looked at: one line is enough.
             reasons = [f"no host that was looked at has {len(missing)} of its domains, such as {missing[0]!r}"]
-        yield from ({"host": name, "what": "domain", "reason": reason} for reason in reasons)
+        yield from ({"host": name, "what": NOWHERE, "reason": reason} for reason in reasons)
 
 
 def _named(declares: t.Any) -> list[t.Any]:

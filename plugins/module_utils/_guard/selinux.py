@@ -118,7 +118,9 @@ def check(policy: Policy | None = None) -> list[str]:
     what = (
         f"SELinux's policy does not allow {' and '.join(found)} to load nftables, for the guards of guests that start"
     )
+    starts_none = any(one.startswith("libvirt ") for one in found)
+    then = "libvirt starts no guest" if starts_none else "links come up without their guards"
     how = 'The section "SELinux" of docs/guard.md has rules for the policy'
     if policy.enforced:
-        raise MacvtapError(f"{what}. libvirt would start no guest. {how}")
-    return [f"{what}. It is permissive now; once it is enforced, libvirt starts no guest. {how}"]
+        raise MacvtapError(f"{what}. With a guard {then}. {how}")
+    return [f"{what}. It is permissive now; once it is enforced, {then}. {how}"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
@@ -110,13 +110,15 @@ def declared_of(entries: t.Iterable[t.Any], options: t.Mapping[str, t.Any]) -> l
 class _Declared(t.NamedTuple):
     """What a host's roles declare: by MAC address guards, NICs, and those NICs that are not to receive all multicast.
 
-    ``any_nic`` is whether an entry does not say which NIC of the domain it is for.
+    ``any_nic`` is whether an entry does not say which NIC of the domain it is for, and ``any_silent`` whether one of
+    these is not to receive all.
     """
 
     guards: set[str]
     nics: set[str]
     silent: set[str]
     any_nic: bool = False
+    any_silent: bool = False
 
 
 def undeclared(left: t.Iterable[_Rule], stages: t.Iterable[_Stage], domain: str) -> list[dict[str, t.Any]]:
@@ -146,9 +148,9 @@ def there(rules: t.Iterable[_Rule], stages: t.Iterable[_Stage], domain: str) -> 
     found = []
     for rule in rules:
         own = mac(rule["mac"])
-        receives_all = rule["allmulticast"] and (known is None or own not in known.silent)
-        keeps = known is None or own in known.guards
-        found.append({**rule, "allmulticast": receives_all, "keep_guard": keeps})
+        is_silent = known is not None and (own in known.silent or (known.any_silent and own not in known.nics))
+        keeps = rule["guard"] is not None and (known is None or own in known.guards)
+        found.append({**rule, "allmulticast": rule["allmulticast"] and not is_silent, "keep_guard": keeps})
     return [rule for rule in found if _is_any(rule)]
 
 
@@ -168,7 +170,9 @@ def _declared_macs(stages: t.Iterable[_Stage], domain: str) -> _Declared | None:
                 return None
             for entry in entries:
                 if _is_present(entry, stage.options):
-                    found = found._replace(any_nic=found.any_nic or _may_concern(entry, name, domain))
+                    unclear = _may_concern(entry, name, domain)
+                    silent = unclear and _is_silent(entry, stage.options)
+                    found = found._replace(any_nic=found.any_nic or unclear, any_silent=found.any_silent or silent)
                     _note(found, name, entry, stage.options)
     return found
 
@@ -179,8 +183,14 @@ def _note(found: _Declared, name: str, entry: t.Mapping[str, t.Any], options: t.
         found.guards.add(own)
     if name != "guards":
         found.nics.add(own)
-    if name == "interfaces" and boolean(entry.get(_ALL, options.get(_ALL, True)), strict=False) is False:
+    if name == "interfaces" and _is_silent(entry, options):
         found.silent.add(own)
+
+
+def _is_silent(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> bool:
+    """Whether a NIC is declared not to receive all multicast; what is not set says nothing."""
+    value = options.get(_ALL) if entry.get(_ALL) is None else entry[_ALL]
+    return (value.lower() if isinstance(value, str) else value) in BOOLEANS_FALSE
 
 
 def _is_present(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> bool:

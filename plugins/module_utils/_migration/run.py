@@ -43,7 +43,7 @@ def run(migration: Migration, desired: Desired, *, check_mode: bool, diff: bool)
         check_mode=check_mode,
         verify=stages.verify,
     )
-    left = _left(migration, stages.last)
+    left = stages.left()
     return {
         **outcome.plan.result(diff=diff),
         "domain": desired.domain,
@@ -79,6 +79,21 @@ class _Stages:
     def last(self) -> Both:
         return self._last or self.first
 
+    def left(self) -> tuple[Along, ...]:
+        """Return what this host still keeps for the guest, if that is on the destination.
+
+        :raises MacvtapError: it cannot be read.
+        """
+        try:
+            return _left(self._migration, self.last)
+        except MacvtapError as exc:
+            if self._has_moved:
+                exc.message = self._moved_but(exc.message)
+            raise
+
+    def _moved_but(self, message: str) -> str:
+        return f"domain {self._desired.domain!r} has moved to {self.first.destination.name}, but {message}"
+
     def observe(self) -> Both:
         try:
             both = self._migration.observe(self._desired.domain)
@@ -88,9 +103,7 @@ class _Stages:
                 return replace(self._first, is_outdated=True)
             self._has_failed = True
             if self._has_moved:
-                exc.message = (
-                    f"domain {self._desired.domain!r} has moved to {self.first.destination.name}, but {exc.message}"
-                )
+                exc.message = self._moved_but(exc.message)
             raise
         self._first, self._last = self._first or both, both
         return both

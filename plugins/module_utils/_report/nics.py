@@ -8,12 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    LINK_GONE,
-    NO_HOST,
-    Iface,
-    has_lost_link,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import LINK_GONE, NO_HOST, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks as networks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import DeclaredLink, Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -43,7 +38,7 @@ def of_guests(host: Host, data: Values) -> t.Iterator[dict[str, t.Any]]:
         row["addresses"] = addresses.get(key[:2], [])
         row["guard"], row["guard_packets"] = guards.get(key[1], (None, None))
         row["pending"] = _pending(pending.get(key[:2]))
-        row["restart"] = _due_at_restart(host, stored, live, states[key[0]])
+        row["restart"] = _due_at_restart(stored, live, states[key[0]])
         yield row
     for key, nic in desired.items():
         if nic.desired is not None:
@@ -187,14 +182,14 @@ def _difference(field: str, declared: t.Any, current: t.Any) -> dict[str, t.Any]
     return {"field": field, "declared": declared, "current": current}
 
 
-def _due_at_restart(host: Host, stored: Iface | None, live: Iface | None, state: str) -> list[dict[str, t.Any]]:
+def _due_at_restart(stored: Iface | None, live: Iface | None, state: str) -> list[dict[str, t.Any]]:
     """Return what the running guest gets only at its next start."""
     if state not in {"running", "paused"}:
         return []
     if stored is None or live is None:
         word = {True: _PRESENT, False: _ABSENT}
         return [{"field": "state", "stored": word[stored is not None], "live": word[live is not None]}]
-    lost = [{"field": LINK_GONE, "stored": _PRESENT, "live": _ABSENT}] if has_lost_link(live, host.links) else []
+    lost = [{"field": LINK_GONE, "stored": _PRESENT, "live": _ABSENT}] if LINK_GONE in live.values else []
     return lost + [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
         for name in impact.due_at_restart(live, stored, NO_HOST)
@@ -223,6 +218,7 @@ def _iface(current: Values, side: str) -> Iface | None:
         return None
     texts = {name: fields.BY_NAME[name].text(value) for name, value in fields.TABLE.flat(data).items()}
     values = {name: text for name, text in texts.items() if text is not None}
+    values.update((name, data[name]) for name in (LINK_GONE,) if data.get(name))
     return Iface(current["mac"], data.get("type") or "", values, data.get("origin"))
 
 

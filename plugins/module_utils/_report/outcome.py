@@ -43,7 +43,7 @@ def outcome(
         if gap["what"] in {"host", "libvirt"} and gap["host"] in read:
             state = "unreachable" if gap["reason"].startswith(unchecked.UNREACHABLE) else "failed"
             read[gap["host"]]["lost"] = (state, gap["reason"])
-        elif gap["what"] == "domain" and gap["host"] in read and hosts[gap["host"]].plan is not None:
+        elif gap["what"] == unchecked.NOWHERE and gap["host"] in read and hosts[gap["host"]].plan is not None:
             read[gap["host"]]["notes"] = [*read[gap["host"]]["notes"], gap["reason"]]
     stopping = [one for one in conflicts if not one["allowed"]]
     counts = collections.Counter(host for one in stopping for host in {place["host"] for place in one["where"]})

@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around, reading
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import UNKNOWN
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, rule_planner, rule_run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Wanted
@@ -22,7 +23,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     if not uris.is_local(params["uri"]) or uris.is_session(params["uri"]):
         raise MacvtapError(f"{params['uri']} is not this host's own libvirt, and the rules are this host's", path="uri")
-    nics = _with_kept_guards(_nics(params["nics"]))
+    nics = _with_kept_guards(_nics(params["nics"]), params["state"])
     run_command = functools.partial(_glue.command, module)
     store = udev_rules.RuleStore(run_command)
     with (
@@ -62,15 +63,28 @@ def _nics(given: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, dict[str,
     return list(found.values())
 
 
-def _with_kept_guards(nics: list[tuple[str, dict[str, t.Any]]]) -> list[tuple[str, dict[str, t.Any]]]:
-    """Return the NICs with the guards that the host has already, of those whose guards are to stay."""
-    if not any(one["keep_guard"] and _concerns(one) for _path, one in nics):
+def _with_kept_guards(nics: list[tuple[str, dict[str, t.Any]]], state: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return the NICs with the guards that the host stores already, of those whose guards are to stay.
+
+    :raises MacvtapError: such a guard is not known as a whole.
+    """
+    keeping = [(path, one) for path, one in nics if one["keep_guard"] and _concerns(one)]
+    if not keeping:
         return nics
-    there = {guard["mac"]: along.options(guard) for guard in reading.guards() if guard["persistent"]}
-    return [
-        (path, {**one, "guard": there.get(one["mac"], one["guard"])} if one["keep_guard"] else one)
-        for path, one in nics
-    ]
+    if state == "absent":
+        return [(path, {**one, "guard": None} if one["keep_guard"] else one) for path, one in nics]
+    there = reading.stored()
+    for path, one in keeping:
+        guard = there.get(one["mac"])
+        if guard is not None and guard.policy == UNKNOWN:
+            raise MacvtapError(
+                f"the guard that this host stores for {one['mac']} was edited, or is of another version. Run "
+                "macvtap_guard for it on this host first",
+                path=join_path(path, "keep_guard"),
+            )
+    stored = {mac: along.options(guard.options) for mac, guard in there.items()}
+    kept = {one["mac"]: stored[one["mac"]] for _path, one in keeping if one["mac"] in stored}
+    return [(path, {**one, "guard": kept.get(one["mac"], one["guard"])}) for path, one in nics]
 
 
 def _wanted(path: str, nic: t.Mapping[str, t.Any], present: bool) -> Wanted:

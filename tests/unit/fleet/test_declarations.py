@@ -246,20 +246,20 @@ def test_a_guest_that_no_host_has_is_told_of() -> None:
     hosts = of_db1("web9", domains_on_missing="skip")
     assert compare.conflicts(hosts) == []
     reason = "no host that was looked at has a domain 'db1'"
-    assert compare.gaps(hosts) == [{"host": host, "what": "domain", "reason": reason} for host in ("hv1", "hv2")]
+    assert compare.gaps(hosts) == [{"host": host, "what": "nowhere", "reason": reason} for host in ("hv1", "hv2")]
 
 
 def test_without_the_libvirt_of_one_host_others_are_told_of_all_the_same() -> None:
     hosts = of_db1("web9", domains_on_missing="skip")
     hosts["hv2"]["found"] = found(version=None, number=2)
-    assert [(gap["host"], gap["what"]) for gap in compare.gaps(hosts)] == [("hv2", "libvirt"), ("hv1", "domain")]
+    assert [(gap["host"], gap["what"]) for gap in compare.gaps(hosts)] == [("hv2", "libvirt"), ("hv1", "nowhere")]
 
 
 def test_many_guests_that_may_be_on_another_host_are_one_line() -> None:
     declares = declared(nic("db1", mac=A), nic("db2", mac=B), domains_on_missing="skip")
     hosts = {"hv1": {"declared": declares, "found": found()}, "hv2": {"declared": declares, "outside": True}}
     reason = "no host that was looked at has 2 of its domains, such as 'db1'"
-    assert [gap["reason"] for gap in compare.gaps(hosts) if gap["what"] == "domain"] == [reason]
+    assert [gap["reason"] for gap in compare.gaps(hosts) if gap["what"] == "nowhere"] == [reason]
 
 
 def test_a_host_that_does_not_skip_guests_must_have_them() -> None:

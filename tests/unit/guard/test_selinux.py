@@ -69,7 +69,13 @@ def test_a_policy_that_is_enforced_is_no_host_for_guards(tmp_path: pathlib.Path)
     with pytest.raises(MacvtapError) as raised:
         selinux.check(Policy(tmp_path, (), enforced=True))
     assert "libvirt (virtd_t) and udev (udev_t)" in str(raised.value)
-    assert "libvirt would start no guest" in str(raised.value)
+    assert "With a guard libvirt starts no guest" in str(raised.value)
+
+
+def test_what_udev_alone_may_not_keeps_no_guest_from_its_start(tmp_path: pathlib.Path) -> None:
+    (warning,) = selinux.check(Policy(tmp_path, {one for one in ALL if not one.startswith("udev_t")}))
+    assert "does not allow udev (udev_t)" in warning
+    assert "links come up without their guards" in warning
 
 
 def test_hooks_may_run_in_a_domain_of_their_own(tmp_path: pathlib.Path) -> None:

@@ -128,6 +128,12 @@ def test_what_a_host_declares_is_not_left_over() -> None:
         ({}, {"allmulticast": True}, True, False),
         ({}, {"allmulticast": "no"}, False, False),
         ({"allmulticast": False}, {"allmulticast": True}, False, False),
+        # What is not set, or has no value, says nothing.
+        ({"allmulticast": None}, {"allmulticast": True}, True, False),
+        ({}, {"allmulticast": None}, True, False),
+        ({}, {"allmulticast": ""}, True, False),
+        # Of an entry without an address it is not known which NIC it is for.
+        ({"mac": None, "alias": "ua-lan", "allmulticast": False}, {}, False, False),
     ],
 )
 def test_what_a_destination_declares_is_not_overwritten(

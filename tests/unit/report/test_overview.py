@@ -81,7 +81,7 @@ def test_what_the_running_guest_gets_at_its_next_start() -> None:
 
 
 def test_a_guest_whose_link_is_gone_has_no_network_until_its_restart() -> None:
-    there = found(web(iface(A), live=[iface(A, target="macvtap0")]))
+    there = found(web(iface(A), live=[iface(A, target="macvtap0", link="absent")]))
     overview_of = of(declared({"domain": "web1", "mac": A}), there)
     assert f"hv1: web1 {A}: link is absent until the guest is stopped and started, then present" in text.table(
         overview_of
