@@ -54,7 +54,7 @@ _KEYS = {
         "3": {"replug", "live_mode"},
     },
     "pauses": {"pause": {"pause_192", "pause_restart_192", "forecast_192"}},
-    "migration": {"moves": {"silence", "silence_median", "silence_ratio", "duration"}},
+    "migration": {"moves": {"silence", "silence_median", "silence_ratio", "off_bridge", "duration"}},
     "macvtap_guard": {
         "load": {"guard_load"},
         "second": {"guard_again", "guard_one"},
