@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Since which release there is each plugin, role and option; without arguments: print where `version_added` is wrong.
+"""Since which release there is each plugin, role and option, so that `version_added` can be checked.
 
 changelogs/options.json has the release in which each plugin, role and option came, by names such as
 "module macvtap_link tap.mode". `make release` adds what is new.
@@ -11,13 +11,10 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 import subprocess
-import sys
 import tempfile
 import typing as t
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = "changelogs/options.json"
 _COLLECTION = "linuxvirt.macvtap."
 ADDED = "version_added"
@@ -114,21 +111,7 @@ def record(root: pathlib.Path, there: Versions) -> None:
     (root / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    version = re.findall(r"(?m)^version: (\S+)$", (ROOT / "galaxy.yml").read_text(encoding="utf-8"))[0]
-    try:
-        found = shown(wrong(documented(ROOT), recorded(ROOT), version))
-    except SinceError as exc:
-        found = f"since: {exc}"
-    print(found or "all is as the releases have it")
-    return bool(found)
-
-
 def shown(lines: t.Sequence[str]) -> str:
     """Return the first lines, and how many more there are."""
     more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
     return "\n".join([*lines[:_MOST], *more])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -261,8 +261,7 @@ _SECONDS = 20
 
 def open_tap(link: str) -> int:
     """Hold the tap of a link, for frames without any header of the host's."""
-    index = socket.if_nametoindex(link)
-    tap = os.open(f"/dev/tap{index}", os.O_RDWR | os.O_NONBLOCK)
+    tap = os.open(f"/dev/tap{socket.if_nametoindex(link)}", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", b"", _TAP | _NO_PI))
     return tap
 
@@ -280,9 +279,8 @@ def main(link: str, neighbour: str, far: str, *names: str) -> None:
             os.write(tap, marker)
             seen = [*until(marker, lan.fileno(), lambda: lan.recv(65536))]
             seen += until(marker, other, lambda: os.read(other, 65536))
-            # Links of the host may send something of their own meanwhile, from their addresses.
-            own = [frame for frame in seen if frame[6:12] == FRAMES[name][6:12]]
-            if any(frame[12:14] != b"\x08\6" or frame[38:41] != ip("192.0.3.0")[:3] for frame in own):
+            sent = (frame for frame in seen if frame[6:12] == FRAMES[name][6:12])  # Not by links of the host.
+            if any(frame[12:14] != b"\x08\6" or frame[38:41] != ip("192.0.3.0")[:3] for frame in sent):
                 passed.append(name)
     print(json.dumps(passed))
 
