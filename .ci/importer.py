@@ -89,20 +89,8 @@ def signed(installed: pathlib.Path, to: pathlib.Path) -> list[str]:
         release.run("gpg", *key, cwd=project)
         release.run("ansible-sign", "project", "gpg-sign", ".", cwd=project)
         release.run("git", "add", "--all", cwd=project)
-        release.run(
-            "git",
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=b",
-            "-c",
-            "commit.gpgsign=false",
-            "commit",
-            "--quiet",
-            "-m",
-            "a",
-            cwd=project,
-        )
+        own = [word for one in ("user.name=a", "user.email=b", "commit.gpgsign=false") for word in ("-c", one)]
+        release.run("git", *own, "commit", "--quiet", "--message", "All", cwd=project)
         # As AWX has it.
         release.run("git", "clone", "--quiet", project, clone, cwd=to)
         release.run("ansible-sign", "project", "gpg-verify", ".", cwd=clone)

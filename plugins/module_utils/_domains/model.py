@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
 # The options that can select an interface, the first that is set first.
@@ -204,8 +204,7 @@ def has_lost_link(iface: Iface, links: Links) -> bool:
     still has the interface's address.
     """
     name, source = iface.get("target"), iface.get("source")
-    known = source in links or any(source in link.altnames for link in links.values())
-    if iface.type != "direct" or not name or name in links or not known:
+    if iface.type != "direct" or not name or name in links or link_of(source, links) is None:
         return False
     return not any(link.kind == "macvtap" and link.mac == iface.mac for link in links.values())
 

@@ -48,7 +48,7 @@ _INTERNAL = frozenset(
         ),
         *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
-        *(f"macvtap_verify_{name}" for name in ("undeclared", "gaps", "of", "outcome")),
+        *(f"macvtap_verify_{name}" for name in ("undeclared", "gaps", "outcome")),
         *(f"macvtap_domains_{name}" for name in ("late", "moved_fields", "unconnected", "running", "waiting", "still")),
         *(f"macvtap_migration_{name}" for name in ("look", "looks", "planned", "moves", "stuck", "lines")),
     )

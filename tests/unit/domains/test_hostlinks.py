@@ -56,6 +56,8 @@ ETH0 = Link("eth0", 2, mac=OTHER, up=True)
     ("iface", "links", "domain", "lost"),
     [
         (IFACE, [ETH0], WEB1, True),
+        # libvirt takes an alternative name of the uplink as well.
+        (IFACE, [replace(ETH0, name="lan0", altnames=frozenset({"eth0"}))], WEB1, True),
         (IFACE, [ETH0, LINK], WEB1, False),
         # It was renamed.
         (IFACE, [ETH0, replace(LINK, name="web0")], WEB1, False),
