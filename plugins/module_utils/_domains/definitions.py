@@ -187,14 +187,28 @@ def _in_parallel(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
                 running += (pool.submit(do, item) for item in items)
             return [one.result() for one in running]
         except BaseException as exc:
-            ended = [one.exception() for one in running if not one.cancel()]
-            others = [str(one) for one in ended if isinstance(one, writes.OverwrittenError) and one is not exc]
-            if isinstance(exc, Interrupted):
-                exc.errors += tuple(others)
-            elif others and isinstance(exc, MacvtapError):
+            ended, late = _ended(running)
+            failed = late or exc
+            others = [str(one) for one in ended if isinstance(one, writes.OverwrittenError) and one is not failed]
+            if isinstance(failed, Interrupted):
+                failed.errors += tuple(others)
+                raise failed from None
+            if others and isinstance(exc, MacvtapError):
                 # Also instead of a StaleError: a second attempt could succeed without a word about the others.
                 raise MacvtapError(". ".join([str(exc), *others])) from exc
             raise
+
+
+def _ended(running: t.Sequence[futures.Future[t.Any]]) -> tuple[list[BaseException | None], Interrupted | None]:
+    """Cancel what has not begun, and return how the others ended, and the signal that arrived meanwhile."""
+    ended: list[BaseException | None] = []
+    try:
+        with deferred():
+            begun = [one for one in running if not one.cancel()]
+            ended += (one.exception() for one in begun)
+    except Interrupted as exc:
+        return ended, exc
+    return ended, None
 
 
 def _differ_by_controllers(one: str, other: str) -> bool:

@@ -6,15 +6,23 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import typing as t
+from concurrent import futures
 
 import pytest
 from moments import Moment
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, planner, rollback
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    definitions,
+    hypervisor,
+    planner,
+    rollback,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import STORED, Desired, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -61,3 +69,27 @@ def test_an_update_that_is_lost_is_reported_whatever_ends_the_run(*, count: int,
             warning = f"What the other editor has stored of domain '{name}' may be lost. Check its configuration"
             assert warning in rollback.undo(journal, hv.observe(names)).warnings
         assert isinstance(failed.value, _signals.Interrupted) is signalled
+
+
+def test_a_signal_that_arrives_after_a_first_failure_says_what_was_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel, collecting = futures.Future.cancel, threading.Event()
+
+    def noticed(future: futures.Future[t.Any]) -> bool:
+        collecting.set()
+        return cancel(future)
+
+    def store(number: int) -> None:
+        if number:
+            assert collecting.wait(60)
+            if number == 1:
+                signal.raise_signal(signal.SIGTERM)
+        if number < 2:
+            raise writes.OverwrittenError(f"domain 'web{number}'", path="")
+
+    monkeypatch.setattr(futures.Future, "cancel", noticed)
+    with _signals.raising(), pytest.raises(_signals.Interrupted) as failed:
+        vars(definitions)["_in_parallel"](store, range(12))
+    assert [name for name in ("web0", "web1") if f"'{name}' was changed by another" in str(failed.value)] == [
+        "web0",
+        "web1",
+    ]
