@@ -15,6 +15,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import outcome, overview, page
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages
@@ -64,9 +65,8 @@ class ActionModule(ActionBase):
         except AnsibleError as exc:
             # A missing password, say. Whoever compares the fleet must not take the host for one that was left out.
             result.update(failed=True, msg=str(exc))
-        if self._task.args.get("stages") is None:
-            self._complete(result, stages, reader.invalid())
-        result["differences"] = plans.differences(result)
+        own = stages if self._task.args.get("stages") is None else None
+        result = completed(result, own, reader.invalid() if own is not None else {})
         if options["host"]:
             result["fleet"] = json.dumps({**_found(result), **declared}, default=str)
         return result
@@ -79,21 +79,48 @@ class ActionModule(ActionBase):
             return found
         return _as_planned(self._execute_module(module_name=_INFO, module_args=asked, task_vars=variables))
 
-    @staticmethod
-    def _complete(result: Result, stages: t.Sequence[role_stages.Stage], invalid: t.Mapping[str, str]) -> None:
-        """Add what the module was not asked, and the tags of the roles to run."""
-        tags = {stage.name: stage.tag for stage in stages}
-        unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]
-        unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items()]
-        planned = [_with_own_paths(n, stage) for n, stage in enumerate(result.get("stages", []))]
-        to_do = [*result.get("to_do", ()), *(one["name"] for one in unknown)]
-        result["warnings"] = [*result.get("warnings", ()), *(text for one in planned for text in one["warnings"])]
-        result.update(stages=[*planned, *unknown], to_do=to_do)
-        run = {tags[name] for name in to_do if name in tags} | set(invalid)
-        if result.get("failed") or result.get("unreachable") or "always" in invalid:
-            # The roles show what is wrong.
-            run |= {stage.tag for stage in stages} | {"kernel"}
-        result["roles"] = role_stages.needed(run)
+
+def completed(
+    result: Result, stages: t.Sequence[role_stages.Stage] | None, invalid: t.Mapping[str, str]
+) -> dict[str, t.Any]:
+    """Return a host's result with what the module was not asked, and what differs; a damaged one as a failed one.
+
+    ``stages`` are those of the roles, None if the task has its own. ``invalid`` is as in :class:`role_stages.Reader`.
+    """
+    try:
+        return _completed(result, stages, invalid)
+    except MALFORMED as exc:
+        return _completed({"failed": True, "msg": damaged(exc, "macvtap_host_plan")}, stages, invalid)
+
+
+def _completed(
+    result: Result, stages: t.Sequence[role_stages.Stage] | None, invalid: t.Mapping[str, str]
+) -> dict[str, t.Any]:
+    if stages is not None:
+        result = _with_roles(result, stages, invalid)
+    found = {**result, "differences": plans.differences(result)}
+    # Whoever shows a whole fleet must be able to read this of each host.
+    plans.lines({"": found})
+    outcome.outcome({"": outcome.Run(found)})
+    return found
+
+
+def _with_roles(
+    result: Result, stages: t.Sequence[role_stages.Stage], invalid: t.Mapping[str, str]
+) -> dict[str, t.Any]:
+    """Return the result with what the module was not asked, and the tags of the roles to run."""
+    tags = {stage.name: stage.tag for stage in stages}
+    unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]
+    unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items()]
+    planned = [_with_own_paths(n, stage) for n, stage in enumerate(result.get("stages", []))]
+    to_do = [*result.get("to_do", ()), *(one["name"] for one in unknown)]
+    warnings = [*result.get("warnings", ()), *(text for one in planned for text in one["warnings"])]
+    run = {tags[name] for name in to_do if name in tags} | set(invalid)
+    if result.get("failed") or result.get("unreachable") or "always" in invalid:
+        # The roles show what is wrong.
+        run |= {stage.tag for stage in stages} | {"kernel"}
+    roles = role_stages.needed(run)
+    return {**result, "warnings": warnings, "stages": [*planned, *unknown], "to_do": to_do, "roles": roles}
 
 
 def _as_planned(found: Result) -> Result:

@@ -56,7 +56,7 @@ def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str]) -> dict[str, dic
     try:
         read = {host: hostvars[host] for host in hosts}
         return {host: _of(own) for host, own in read.items() if boolean(own.get("macvtap_preflight", True))}
-    except (KeyError, TypeError) as exc:
+    except (AttributeError, KeyError, TypeError) as exc:
         message = f"the input must be hostvars, with {', '.join(map(str, hosts))}"
         raise AnsibleFilterError(f"fleet_declarations: {message}") from exc
 

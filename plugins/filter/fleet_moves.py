@@ -105,6 +105,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import moves
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
 
+_NICS = "macvtap_domains_interfaces"
+
 
 def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
     looks: t.Mapping[str, moves.Look],
@@ -123,18 +125,19 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
     if (sources is None) == (homes is None):
         raise AnsibleFilterError("fleet_moves: set either sources or homes")
     try:
-        under_way = _dict(begun or {}, "macvtap_migration_file")
+        under_way = _names(begun or {}, "macvtap_migration_file")
         if homes is not None:
-            found = moves.home(looks, _dict(homes, "macvtap_migration_file"), under_way)
+            found = moves.home(looks, _names(homes, "macvtap_migration_file"), under_way)
         else:
             groups = tuple(
-                frozenset(_list(group, "macvtap_migration_apart")) for group in _list(apart, "macvtap_migration_apart")
+                frozenset(_texts(group, f"macvtap_migration_apart[{index}]"))
+                for index, group in enumerate(_list(apart, "macvtap_migration_apart"))
             )
             options = moves.Options(
                 tuple(sources or ()),
-                tuple(looks if targets is None else _list(targets, "macvtap_migration_to")),
-                _dict(given or {}, "macvtap_migration_targets"),
-                {host: _entries(listed) for host, listed in (declared or {}).items()},
+                tuple(looks if targets is None else _texts(targets, "macvtap_migration_to")),
+                _names(given or {}, "macvtap_migration_targets"),
+                {host: _entries(listed) for host, listed in _dict(declared or {}, _NICS).items()},
                 groups,
                 {host: str(link) for host, link in _set(uplinks, "macvtap_uplink").items()},
                 _set(segments, "macvtap_segment"),
@@ -168,6 +171,22 @@ def _list(value: t.Any, path: str) -> list[t.Any]:
     if isinstance(value, (str, t.Mapping)) or not isinstance(value, t.Iterable):
         raise MacvtapError(f"{value!r} is not a list", path=path)
     return list(value)
+
+
+def _texts(value: t.Any, path: str) -> list[str]:
+    return [_text(one, f"{path}[{index}]") for index, one in enumerate(_list(value, path))]
+
+
+def _names(value: t.Any, path: str) -> dict[str, str]:
+    """Return hosts by the names of guests."""
+    return {str(guest): _text(host, f"{path}.{guest}") for guest, host in _dict(value, path).items()}
+
+
+def _text(value: t.Any, path: str) -> str:
+    # A name that YAML reads as a number is one.
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    raise MacvtapError(f"{value!r} is not a name", path=path)
 
 
 def _dict(value: t.Any, path: str) -> t.Mapping[str, t.Any]:

@@ -27,7 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses impor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import RUNNING, Guest, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import changes, text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import changes, page, text
 from torture.parsers import Parser
 
 _A, _B = mac(1), mac(2)
@@ -121,7 +121,9 @@ def _of_damaged_host(result: t.Any) -> None:
     fleet = {**_FLEETS[0], "hv1": {**_FLEETS[0]["hv1"], "found": result}}
     _of_hosts(fleet)
     _overview(fleet)
-    names = [host["name"] for host in fleet_overview.fleet_overview(fleet)["hosts"]]
+    overview = fleet_overview.fleet_overview(fleet)
+    page.page(overview, changes.changes(overview, overview), title="a", made="b")
+    names = [host["name"] for host in overview["hosts"]]
     assert names == ["hv1", "hv2"], names
 
 

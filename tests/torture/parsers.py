@@ -27,7 +27,7 @@ _SHOWN = 600
 
 
 # Each has a module of its own, with PARSERS.
-KINDS = ("xml", "messages", "files", "state", "reports")
+KINDS = ("xml", "messages", "files", "state", "reports", "inventory")
 
 
 @dataclass

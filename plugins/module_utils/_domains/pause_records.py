@@ -124,7 +124,7 @@ def _has_pause(states: t.Mapping[str, records.State], name: str) -> bool:
 def _is_alive(run: str | None) -> bool:
     """Whether the process of a run still is that process."""
     with contextlib.suppress(OSError, ValueError):
-        return run is not None and guest.process(int(run.split()[0])) == run
+        return run is not None and guest.process(int(run.partition(" ")[0])) == run
     return False
 
 

@@ -39,13 +39,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 
 # Raised if a host's result has an unexpected form.
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
-DAMAGED = "its data is not what macvtap_host_info returns"
+_INFO = "macvtap_host_info"
+DAMAGED = f"its data is not what {_INFO} returns"
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
-def damaged(exc: Exception) -> str:
-    """Return what is said of a host whose result has an unexpected form."""
-    return f"{DAMAGED} ({type(exc).__name__}: {exc})"
+def damaged(exc: Exception, module: str = _INFO) -> str:
+    """Return what is said of a host whose result of ``module`` has an unexpected form."""
+    return f"{DAMAGED.replace(_INFO, module)} ({type(exc).__name__}: {exc})"
 
 
 def hosts(fleet: t.Any) -> tuple[Host, ...]:

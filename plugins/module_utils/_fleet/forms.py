@@ -9,8 +9,8 @@ import typing as t
 Values = t.Mapping[str, t.Any]
 
 
-def checked(data: Values, kinds: t.Mapping[str, t.Any]) -> Values:
-    """Return ``data`` if its values are of these types, or None.
+def checked(data: Values, kinds: t.Mapping[str, t.Any], needs: str = "") -> Values:
+    """Return ``data`` if its values are of these types, or None, which the one that it ``needs`` must not be.
 
     :raises TypeError: one is not.
     """
@@ -18,6 +18,8 @@ def checked(data: Values, kinds: t.Mapping[str, t.Any]) -> Values:
         value = data.get(name)
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name} is {repr(value)[:60]}")
+    if needs and data.get(needs) is None:
+        raise TypeError(f"{needs} is None")
     return data
 
 

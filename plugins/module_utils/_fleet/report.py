@@ -171,7 +171,7 @@ def read_networks(data: t.Iterable[Values]) -> dict[str, Network]:
             pf=one.get("pf"),
             portgroups=tuple(
                 Portgroup(
-                    checked(group, _NAMED)["name"],
+                    checked(group, _NAMED, needs="name")["name"],
                     bool(group.get("default")),
                     {TRUST: "yes"} if group.get(TRUST) else {},
                 )
@@ -181,7 +181,7 @@ def read_networks(data: t.Iterable[Values]) -> dict[str, Network]:
             persistent=one.get("persistent", True),
             autostart=bool(one.get("autostart")),
         )
-        for one in (checked(one, _NETWORK) for one in data)
+        for one in (checked(one, _NETWORK, needs="name") for one in data)
     }
 
 
@@ -197,7 +197,7 @@ def read_guards(data: t.Iterable[Values] | None) -> tuple[FoundGuard, ...] | Non
             bool(one.get("persistent")),
             one.get("rules") == "modified",
         )
-        for one in (checked(one, {"mac": str, "policy": str}) for one in data)
+        for one in (checked(one, {"mac": str, "policy": str}, needs="mac") for one in data)
     )
 
 
@@ -214,7 +214,7 @@ def read_links(data: t.Iterable[Values]) -> Links:
     """
     result: dict[str, Link] = {}
     for link in data:
-        checked(link, _LINK_TYPES)
+        checked(link, _LINK_TYPES, needs="name")
         values: dict[str, t.Any] = {name: link.get(name) for name in _LINK}
         values["kind"] = values["kind"] or ""
         result[link["name"]] = Link(
@@ -251,7 +251,7 @@ def read_domains(data: t.Iterable[Values]) -> dict[str, Domain]:
     """Return the reported domains. Their interfaces have only identifying values and the mode."""
     result = {}
     for domain in data:
-        checked(domain, _NAMED)
+        checked(domain, _NAMED, needs="name")
         interfaces = domain.get("interfaces") or ()
         result[domain["name"]] = Domain(
             name=domain["name"],

@@ -86,5 +86,5 @@ def type_of(path: str, mounts: str) -> str:
         place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
         # Of mounts on one place the last one counts.
         if len(place) >= len(best) and (path == place or path.startswith(place.rstrip("/") + "/")):
-            best, kind = place, rest.split()[0]
+            best, kind = place, rest.partition(" ")[0]
     return kind

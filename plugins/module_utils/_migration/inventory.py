@@ -86,15 +86,18 @@ def _in_uri(host: str) -> str:
 def declared(stages: t.Iterable[_Stage]) -> list[dict[str, t.Any]]:
     """Return the NICs that a host's roles declare, each with the defaults of its task.
 
-    :raises MacvtapError: a variable cannot be read.
+    :raises MacvtapError: a variable cannot be read, or is no list.
     """
-    found = []
+    found: list[dict[str, t.Any]] = []
     for stage in stages:
         if stage.module != _MODULE:
             continue
         if stage.error is not None:
             raise MacvtapError(f"its variables cannot be read: {stage.error}", path="destination")
-        found += declared_of(stage.options.get("interfaces") or (), stage.options)
+        entries = stage.options.get("interfaces") or ()
+        if isinstance(entries, (str, t.Mapping)) or not isinstance(entries, t.Iterable):
+            raise MacvtapError(f"its macvtap_domains_interfaces is not a list, but {entries!r}", path="destination")
+        found += declared_of(entries, stage.options)
     return found
 
 
@@ -190,7 +193,9 @@ def _note(found: _Declared, name: str, entry: t.Mapping[str, t.Any], options: t.
 def _is_silent(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> bool:
     """Whether a NIC is declared not to receive all multicast; what is not set says nothing."""
     value = options.get(_ALL) if entry.get(_ALL) is None else entry[_ALL]
-    return (value.lower() if isinstance(value, str) else value) in BOOLEANS_FALSE
+    text = value.lower() if isinstance(value, str) else value
+    # A list is none of them, and in no set.
+    return any(text == false for false in BOOLEANS_FALSE)
 
 
 def _is_present(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> bool:

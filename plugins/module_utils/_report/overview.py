@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, segments, undeclared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
+    compare,
+    segments,
+    unchecked,
+    undeclared,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import (
     DAMAGED,
     MALFORMED,
@@ -14,11 +19,25 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet imp
     hosts,
     plain,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import checked, texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import nics
 
 # The version of the returned form. A report that is compared with an earlier one must have the same.
 VERSION = 1
+# The types of what is shown of a host, where it is not None: the host has chosen it.
+_NIC = {
+    **dict.fromkeys(("guest", "mac", "kind", "state", "link", "uplink", "network", "portgroup", "mode"), str),
+    "guard": str,
+    "guard_packets": int,
+    "multicast": str,
+}
+_UPLINK = {
+    **dict.fromkeys(("kind", "parent", "mac", "state", "unfit"), str),
+    **dict.fromkeys(("vlan_id", "mtu", "speed"), int),
+}
+_NETWORK = dict.fromkeys(("name", "mode", "pf"), str)
+_LISTS = (("nics", _NIC, "addresses"), ("uplinks", _UPLINK, "addresses"), ("networks", _NETWORK, "interfaces"))
 Values = t.Mapping[str, t.Any]
 
 
@@ -48,7 +67,7 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
     notes = [one.message for one in host.problems if one.message.startswith(DAMAGED)]
     if host.inspected:
         try:
-            return _reported(host, data, conflicts, gaps)
+            return _checked(_reported(host, data, conflicts, gaps))
         except MALFORMED as exc:
             notes = [damaged(exc)]
     nothing = {**data, "found": {}}
@@ -78,6 +97,19 @@ def _reported(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.S
     }
 
 
+def _checked(reported: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a reported host if all that is shown of it has the expected form.
+
+    :raises TypeError: something has another form.
+    """
+    checked(reported, {"kernel": str, "libvirt": str})
+    for name, kinds, listed in _LISTS:
+        for one in reported[name]:
+            found = texts(checked(one, kinds), listed)
+            one.update({listed: list(found)} if listed in one else {})
+    return reported
+
+
 def _unknown(found: Values) -> t.Iterator[str]:
     """Yield what could not be gathered: an empty column must not look as if there were nothing."""
     if found.get("domains") and found.get("pending", ()) is None:
@@ -90,7 +122,7 @@ def _unknown(found: Values) -> t.Iterator[str]:
     }
     for what, reason in reasons.items():
         if reason:
-            yield f"its guests' {what} are not known: {str(reason).strip().splitlines()[0]}"
+            yield f"its guests' {what} are not known: {unchecked.first_line(reason)}"
 
 
 def _uplinks(host: Host, found: Values, rows: t.Sequence[Values]) -> list[dict[str, t.Any]]:

@@ -210,10 +210,16 @@ def test_a_guest_goes_to_no_host_on_which_it_would_be_in_another_mode_unless_it_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"apart": ["db1"]}, "macvtap_migration_apart: 'db1' is not a list"),
+        ({"apart": ["db1"]}, "macvtap_migration_apart[0]: 'db1' is not a list"),
         ({"targets": "hv2"}, "macvtap_migration_to: 'hv2' is not a list"),
         ({"targets": ["hv3"]}, "macvtap_migration_to: 'hv3' is none of the hosts; did you mean"),
         ({"given": ["web1"]}, "macvtap_migration_targets: ['web1'] is not a dictionary"),
+        ({"given": {"web1": None}}, "macvtap_migration_targets.web1: None is not a name"),
+        ({"given": {"web1": ["hv2"]}}, "macvtap_migration_targets.web1: ['hv2'] is not a name"),
+        ({"apart": [["web1", ["web2"]]]}, "macvtap_migration_apart[0][1]: ['web2'] is not a name"),
+        ({"targets": ["hv2", {}]}, "macvtap_migration_to[1]: {} is not a name"),
+        ({"begun": {"web1": False}}, "macvtap_migration_file.web1: False is not a name"),
+        ({"declared": True}, "macvtap_domains_interfaces: True is not a dictionary"),
     ],
 )
 def test_values_of_other_types_are_refused(options: dict[str, t.Any], message: str) -> None:

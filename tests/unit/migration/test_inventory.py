@@ -60,6 +60,19 @@ def test_variables_that_cannot_be_read_are_an_error() -> None:
         inventory.declared([Stage("libvirt_direct_iface", {}, "'x' is undefined")])
 
 
+@pytest.mark.parametrize("entries", [True, "web1", {"domain": "web1"}, 7])
+def test_nics_that_are_no_list_are_an_error(entries: t.Any) -> None:
+    with pytest.raises(MacvtapError, match=r"^destination: its macvtap_domains_interfaces is not a list, but "):
+        inventory.declared([Stage("libvirt_direct_iface", {"interfaces": entries}, None)])
+
+
+@pytest.mark.parametrize("odd", [[], {}, 1.5, "never"])
+def test_what_is_no_truth_value_does_not_silence_a_nic(odd: t.Any) -> None:
+    entry = {"domain": "web1", "mac": LEFT[0]["mac"], "allmulticast": odd}
+    (rule,) = inventory.there(LEFT[:1], [Stage("libvirt_direct_iface", {"interfaces": [entry]}, None)], "web1")
+    assert rule["allmulticast"] is True
+
+
 @pytest.mark.parametrize(
     ("variables", "uri"),
     [

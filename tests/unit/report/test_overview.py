@@ -151,6 +151,15 @@ def test_a_host_that_was_not_reached_is_no_host_without_nics() -> None:
         {"networks": [{"name": "lan", "mode": "bridge", "interfaces": [7], "portgroups": []}]},
         {"links": [{"name": "tap0", "kind": "macvtap", "parent": ["eth0"]}]},
         {"guards": [{"mac": ["x"], "policy": "drop"}]},
+        {"guards": [{"mac": None, "policy": "drop"}]},
+        # What identifies something is not there.
+        {"links": [{"name": None, "kind": "macvtap", "parent": "eth0"}]},
+        {"networks": [{"name": None, "mode": "bridge", "interfaces": ["eth0"], "portgroups": []}]},
+        {"domains": [{"name": None, "interfaces": []}]},
+        {
+            "domains": found(web(iface(A)))["domains"],
+            "addresses": {"guests": [{"name": "web1", "interfaces": [{"mac": A, "addresses": [{"address": None}]}]}]},
+        },
         {"written": [{"name": "tap0", "kind": "bond"}]},
         {"kernel": "6.1"},
         {"domains": [{"name": "web1", "interfaces": [{"mac": A, "stored": {"type": "direct", "source": 7}}]}]},
