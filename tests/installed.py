@@ -17,7 +17,7 @@ from support import ROOT
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
-from labkit import cells, indexes, lifecycle, model
+from labkit import cells, collection, indexes, lifecycle, model
 
 if t.TYPE_CHECKING:
     import pytest
@@ -89,16 +89,9 @@ def changed(done: subprocess.CompletedProcess[str]) -> list[int]:
 @functools.lru_cache
 def collections(directory: pathlib.Path) -> pathlib.Path:
     """Build the collection and install it below a directory, once for all files of tests."""
-    galaxy = [str(BIN / "ansible-galaxy"), "collection"]
     directory.mkdir()
-    subprocess.run([*galaxy, "build", "--output-path", directory], cwd=ROOT, check=True, capture_output=True)
-    (artefact,) = directory.glob("linuxvirt-macvtap-*.tar.gz")
-    subprocess.run(
-        [*galaxy, "install", "--offline", "-p", directory / "collections", artefact],
-        cwd=directory,
-        check=True,
-        capture_output=True,
-    )
+    archive = collection.build(directory)
+    collection.install(str(archive), to=directory / "collections", cwd=directory)
     return directory / "collections"
 
 

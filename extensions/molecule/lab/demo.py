@@ -2,7 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The main job, shown on the lab: two bare hypervisors, then guests on the LAN through macvtap.
 
-demo.py up      make the lab, run playbooks/site.yml on it twice, start the guests and show what they can do
+demo.py up      make the lab, put the example project with the built collection there, run its site.yml twice, start the
+                guests and show what they can do
 demo.py down    remove all of it
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,13 +23,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from labkit import cells, guest, image, indexes, lifecycle, model, shell
+from labkit import cells, collection, guest, image, indexes, lifecycle, model, shell
 
-ROOT = Path(__file__).resolve().parents[3]
 # Another name lets a second demo run beside the first.
 NAME = os.environ.get("MACVTAP_DEMO_NAME", "macvtap-demo")
 GUESTS = {"hv1": "web1", "hv2": "web2"}
-EXAMPLE = "docs/example/inventory"
+EXAMPLE = "ansible_collections/linuxvirt/macvtap/docs/example"
 LAN = "192.0.2.0/24"
 
 
@@ -85,10 +86,13 @@ def _up() -> None:
     for hv, name in GUESTS.items():
         guest.define(lab.hypervisor(hv), name, cache, memory=192)
 
-    heading(f"ansible-playbook playbooks/site.yml -i {EXAMPLE}: guests onto the LAN")
-    play(lab)
+    heading("The collection, as it is published, and its example project")
+    project = prepare(lab)
+    print(f"{project}\nhas what docs/example has, with the collection's archive and what Ansible has installed of it.")
+    heading("ansible-playbook site.yml: guests onto the LAN")
+    play(project)
     heading("The same again: nothing may change")
-    if (changed := play(lab)) != 0:
+    if (changed := play(project)) != 0:
         raise shell.LabError(f"the second run changed {changed} things; it should have changed nothing")
 
     heading("The guests start (emulated without KVM: some seconds)")
@@ -106,29 +110,61 @@ def _up() -> None:
         )
     for here, there in (nics, nics[::-1]):
         traffic(lab, here, there)
-    heading("ansible-playbook playbooks/report.yml: all of it on one page")
+    heading("ansible-playbook report.yml: all of it on one page")
     report = lab.dir / "report"
-    play(lab, "report", "-e", json.dumps({"macvtap_report": str(report), "macvtap_probe_networks": [LAN]}))
-    heading("Look around, or end it")
-    print(
-        f"{str(report) + '.html':<55} the page, for a browser\n"
-        f"ssh -F {lab.ssh_config} hv1                              a hypervisor\n"
-        f"ssh -F {lab.ssh_config} -t hv1 virsh console web1        a guest (leave it with Ctrl-])\n"
-        f"make demo-down                                           the end"
+    play(project, "report", "-e", json.dumps({"macvtap_report": str(report), "macvtap_probe_networks": [LAN]}))
+    heading("Go on, or end it")
+    onward(lab, project, report)
+
+
+def onward(lab: model.Lab, project: Path, report: Path) -> None:
+    """Print what to look at, and which commands go on from here."""
+    print(f"The page, for a browser: {report}.html\n\ncd {project} && . {collection.ROOT}/.venv/bin/activate")
+    lines = (
+        ("ansible-playbook verify.yml", "is all as the inventory declares it?"),
+        ("ansible-playbook show.yml", "what there is, as a table"),
+        ("ansible-playbook site.yml", "after a change in inventory/host_vars/hv1.yml"),
+        (f"ssh -F {lab.ssh_config} hv1", "a hypervisor"),
+        (f"ssh -F {lab.ssh_config} -t hv1 virsh console web1", "a guest (leave it with Ctrl-])"),
+        (f"make -C {collection.ROOT} demo-down", "the end"),
     )
+    width = max(len(command) for command, _what in lines)
+    print("\n".join(f"{command:<{width}}  {what}" for command, what in lines))
 
 
-def play(lab: model.Lab, playbook: str = "site", *options: str) -> int:
-    """Run a playbook on the lab; return how many tasks changed something.
+def prepare(lab: model.Lab) -> Path:
+    """Put the example project beside the lab, with the collection as a user installs it there; return its path.
+
+    What it already has but the collection stays: somebody may have changed it.
+    """
+    project = lab.dir / "project"
+    project.mkdir(exist_ok=True)
+    archive = collection.build(project)
+    collection.install(archive.name, to=project / "collections", cwd=project)
+    for path in (project / "collections" / EXAMPLE).iterdir():
+        there = project / path.name
+        if path.is_dir() and (path.name == "collections" or not there.exists()):
+            shutil.copytree(path, there, dirs_exist_ok=True)
+        elif not there.exists():
+            shutil.copy2(path, there)
+    # How to reach the hypervisors; read after hosts.yml.
+    reached = project / "inventory/lab.yml"
+    if not reached.is_symlink():
+        reached.symlink_to(lab.inventory)
+    return project
+
+
+def play(project: Path, playbook: str = "site", *options: str) -> int:
+    """Run a playbook of the example project on the lab; return how many tasks changed something.
 
     :raises LabError: a host failed.
     """
-    argv = [str(ROOT / ".venv/bin/ansible-playbook"), f"playbooks/{playbook}.yml", *options]
-    argv += ["-i", EXAMPLE, "-i", str(lab.inventory)]
-    environment = {**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"}
+    programs = collection.ROOT / ".venv/bin"
+    argv = [str(programs / "ansible-playbook"), f"{playbook}.yml", *options]
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"}
     changed = 0
     failed = False
-    with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(argv, cwd=project, env=environment, stdout=subprocess.PIPE, text=True) as process:
         for line in t.cast("t.IO[str]", process.stdout):
             print(line, end="", flush=True)
             found = re.search(r"\bchanged=(\d+).*unreachable=(\d+).*failed=(\d+)", line)
