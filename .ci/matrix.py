@@ -130,7 +130,10 @@ def page(record: t.Mapping[str, t.Any]) -> str:
         lines.append(f"| {name} | {versions} | {one['what']} | {result}{tests} | {one['minutes']} | {one['date']} |")
         notes += [f"- {name}: {count} skipped: {reason}" for reason, count in one["skipped"].items()]
     skipped = "\n".join(["\n## What was not run there, and why\n", *notes, ""]) if notes else ""
-    return HEAD + "\n".join(lines) + "\n" + skipped
+    minutes = sum(one["minutes"] for one in record.values())
+    # Rows are run apart from each other too, so that this is their sum, and no run's own time.
+    took = f"\nOne after the other, they take about {minutes / 60:.1f} hours.\n"
+    return HEAD + "\n".join(lines) + "\n" + took + skipped
 
 
 def main(names: t.Sequence[str]) -> int:
