@@ -29,9 +29,11 @@ def _plain(value: t.Any) -> str:
 def diff_of(step: Step[t.Any]) -> dict[str, t.Any]:
     """Return ``step`` as Ansible shows a difference."""
     summary = ", ".join(f"{c.field}: {_plain(c.before)} → {_plain(c.after)} ({c.impact.value})" for c in step.changes)
+    # A step is named by what it is done to, and its changes by what a reader knows that as.
+    named = step.changes[0].target if step.changes else step.target
     return {
-        "before_header": step.target,
-        "after_header": f"{step.target} {summary}",
+        "before_header": named,
+        "after_header": f"{named} {summary}",
         "before": _view_text(step.before_view),
         "after": _view_text(step.after_view),
     }

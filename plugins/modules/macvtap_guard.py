@@ -241,7 +241,7 @@ changes:
   elements: dict
   contains:
     target:
-      description: MAC address of the NIC.
+      description: The guard, by the MAC address of its NIC.
       type: str
       returned: always
     field:
@@ -264,7 +264,7 @@ changes:
       type: str
       returned: always
   sample:
-    - target: "52:54:00:00:0a:01"
+    - target: "guard of 52:54:00:00:0a:01"
       field: state
       before: absent
       after: present

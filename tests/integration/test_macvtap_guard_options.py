@@ -42,7 +42,7 @@ def test_a_nic_comes_and_goes_with_its_guard(started: Hypervisor, module: Module
     assert guards(started) == {}
     done = ok(module(**new))
     assert predicted["changes"] == done["changes"]
-    assert fields(done)[0] == (B, "state", "present")
+    assert fields(done)[0] == (f"guard of {B}", "state", "present")
     (link,) = guards(started)[B]["links"]
     assert link == done["interfaces"][0]["live"]["target"]
     assert ok(module(**new))["changed"] is False
@@ -83,7 +83,7 @@ def test_a_new_link_has_its_guard(hv: Hypervisor) -> None:
             run_module("macvtap_link", {"name": "guarded0", "parent": "eth0", "mac": A, **params}, prefix=hv.prefix)
         )
 
-    assert fields(link(guard={}))[0] == (A, "state", "present")
+    assert fields(link(guard={}))[0] == (f"guard of {A}", "state", "present")
     assert guards(hv)[A]["links"] == ["guarded0"]
     assert link(guard={})["changed"] is False
     # Whatever others have removed of it, it is there again with a new link.

@@ -146,17 +146,75 @@ def test_the_example_project_runs_as_its_page_says(lab: model.Lab, reader: readm
     assert interfaces(lab, "hv1") + interfaces(lab, "hv2") == []
 
 
-def test_the_demo_shows_guests_on_the_lan_and_goes(
+FIRST_GUEST = "docs/first-guest.md"
+
+
+class Demo:
+    """A reader of the first guest's page, in a checkout and in the project of a demo with a name of its own."""
+
+    def __init__(self, reader: readme.Reader, name: str) -> None:
+        self.reader, self.name = reader, name
+        self.project = model.BASE / name / "project"
+
+    def types(self, *lines: str, check: bool = True) -> str:
+        done = [self.reader.types(line, self.project, check=check) for line in lines]
+        assert check or all(one.returncode != 0 for one in done)
+        return "".join(one.stdout for one in done)
+
+    def in_checkout(self, line: str) -> str:
+        return self.reader.types(line.replace("macvtap-demo", self.name), self.reader.clone).stdout
+
+    def declares(self, heading: str) -> None:
+        """Edit the inventory as the page says."""
+        path = self.project / "inventory/host_vars/hv1.yml"
+        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
+        declared.update(yaml.safe_load(readme.file(heading, FIRST_GUEST)))
+        path.write_text(yaml.safe_dump(declared), encoding="utf-8")
+
+
+def as_shown(heading: str, output: str) -> bool:
+    """Whether an output has the lines that the page shows under a heading, but for columns and leased addresses."""
+
+    def plain(text: str) -> str:
+        return " ".join(re.sub(r"192\.0\.2\.\d+", "LEASED", text).split())
+
+    pages = "\n".join(text for under, text in readme.blocks("text", FIRST_GUEST) if under == heading)
+    parts = [plain(part) for line in pages.splitlines() for part in line.split("…")]
+    missing = [part for part in parts if part not in plain(output)]
+    assert missing == []
+    return bool(parts)
+
+
+def test_the_demo_shows_guests_on_the_lan_and_goes_on_as_its_page_says(
     lab: model.Lab, reader: readme.Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    demo = f"{lab.name}-demo"
-    monkeypatch.setenv("MACVTAP_DEMO_NAME", demo)
+    demo = Demo(reader, f"{lab.name}-demo")
+    monkeypatch.setenv("MACVTAP_DEMO_NAME", demo.name)
     # What make has installed for this test need not be installed again.
     (reader.clone / ".venv").symlink_to(ROOT / ".venv")
     ((command, _test),) = readme.commands("Try it")
+    (made,), (defined,) = readme.commands("Two hypervisors with guests", FIRST_GUEST)
+    assert made == command
     try:
-        shown = reader.types(command, reader.clone).stdout
+        shown = demo.in_checkout(made)
+        assert len(re.findall(r"DHCP  [\d.]+, leased", shown)) == len(HYPERVISORS)
+        demo.in_checkout(defined)
+        _there, change = readme.commands("On the LAN", FIRST_GUEST)
+        demo.declares("On the LAN")
+        assert as_shown("On the LAN", demo.types(*change))
+        # A reader goes on when it has booted.
+        there = model.require(demo.name)
+        guest.wait(there, there.hypervisor("hv1"), "web3")
+        (verify,), (show,) = readme.commands("Is it so?", FIRST_GUEST)
+        assert as_shown("Is it so?", demo.types(verify, show))
+        again, (by_hand, _verify, site, _again) = readme.commands("It stays", FIRST_GUEST)
+        demo.types(*again, by_hand)
+        assert as_shown("It stays", demo.types(verify, check=False))
+        demo.types(site, verify)
+        removed, end = readme.commands("Take it away", FIRST_GUEST)
+        demo.declares("Take it away")
+        demo.types("ssh -F ../ssh_config hv1 virsh destroy web3", *removed)
     finally:
-        reader.types(f"{command}-down", reader.clone)
-    assert len(re.findall(r"DHCP  [\d.]+, leased", shown)) == len(HYPERVISORS)
-    assert model.load(demo) is None
+        demo.in_checkout("make demo-down")
+    assert end == ["make demo-down"]
+    assert model.load(demo.name) is None

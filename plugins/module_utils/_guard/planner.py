@@ -101,7 +101,8 @@ def step_between(before: State, planned: State) -> Step[State]:
 
 def _changes(before: State, planned: State) -> t.Iterator[Change]:
     def change(field: str, old: t.Any, new: t.Any) -> Change:
-        return Change(planned.mac, field, old, new, Impact.IN_PLACE)
+        # The NIC has the address too, and stays when its guard goes.
+        return Change(f"guard of {planned.mac}", field, old, new, Impact.IN_PLACE)
 
     current, wished = _options(before), _options(planned)
     if before.exists != planned.exists:
