@@ -145,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = of_lab("create", create, "make a switch and hypervisors; nothing to do where they are up")
-    sub.add_argument("--hypervisors", help="their names, comma-separated (hv1,hv2; with --vms there are no others than these)")
+    sub.add_argument("--hypervisors", help="their names, comma-separated (hv1,hv2; with --vms, none but these)")
     sub.add_argument("--vms", default="", help="names of those that are virtual machines, comma-separated (none)")
     sub.add_argument("--vlans", type=numbers, default="", help="VLANs of the switch, comma-separated (none)")
     sub.add_argument("--management", action="store_true", help="a network by which guests migrate between hypervisors")
