@@ -34,6 +34,7 @@ SHOWN = {
     "python3-pyroute2": "pyroute2",
     "apparmor": "AppArmor",
     "selinux-policy-default": "SELinux policy",
+    "netplan.io": "netplan",
 }
 # libvirt 7.0 cannot remove links on a kernel as new as this machine's may be: bullseye's runs in the virtual machine.
 LIBVIRT_ON = ("trixie", "sid")
@@ -123,17 +124,17 @@ def versions_row(older: str, newer: str) -> Row:
     )
 
 
-def machine_row(name: str, what: str, scenario: str, release: str, module: str = "") -> Row:
-    """A scenario of molecule's in a virtual machine, whose kernel may have a security module."""
+def machine_row(name: str, what: str, scenario: str, release: str, variant: str = "") -> Row:
+    """A scenario of molecule's in a virtual machine, or in a variant of it."""
 
     def found() -> dict[str, str]:
-        built = vmimage.build(image.cache_dir(None), release, module)
+        built = vmimage.build(image.cache_dir(None), release, variant)
         return packages((built.disk.parent / vmimage.LISTED).read_text())
 
     def environment() -> dict[str, str]:
         return {
             "LAB_RELEASE": release,
-            "LAB_SECURITY": module,
+            "LAB_VARIANT": variant,
             "MOLECULE_EPHEMERAL_DIRECTORY": f"{WORK}/molecule-{scenario}",
         }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from labkit import debian, guest, image, indexes, lifecycle, model, reach, security, ssh, switch, vm, vmimage
+from labkit import debian, guest, image, indexes, lifecycle, model, reach, ssh, switch, variants, vm, vmimage
 from labkit.shell import LabError
 
 Adder = t.Callable[..., argparse.ArgumentParser]
@@ -24,7 +24,7 @@ Command = t.Callable[[argparse.Namespace], "int | None"]
 def create(args: argparse.Namespace) -> None:
     hypervisors = ("" if args.vms else "hv1,hv2") if args.hypervisors is None else args.hypervisors
     lab = model.declare(args.name, words(hypervisors), words(args.vms), args.vlans, args.release)
-    lab = dataclasses.replace(lab, management=args.management, security=security.required(args.security))
+    lab = dataclasses.replace(lab, management=args.management, variant=variants.required(args.variant))
     lifecycle.create(lab, index_count=args.index_count, cache=image.cache_dir(args.cache))
 
 
@@ -63,7 +63,7 @@ def reboot(args: argparse.Namespace) -> None:
 
 def vm_image(args: argparse.Namespace) -> None:
     with lifecycle.interruptible():
-        built = vmimage.build(image.cache_dir(args.cache), args.release or vmimage.RELEASE, args.security)
+        built = vmimage.build(image.cache_dir(args.cache), args.release or vmimage.RELEASE, args.variant)
     show({key: str(path) for key, path in dataclasses.asdict(built).items()})
 
 
@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--vlans", type=numbers, default="", help="VLANs of the switch, comma-separated (none)")
     sub.add_argument("--management", action="store_true", help="a network by which guests migrate between hypervisors")
     of_release(sub, os.environ.get("LAB_RELEASE", ""), "their Debian (LAB_RELEASE, or this machine's own)")
-    of_security(sub, os.environ.get("LAB_SECURITY", ""), " (LAB_SECURITY, or none)")
+    of_variant(sub, os.environ.get("LAB_VARIANT", ""), "LAB_VARIANT, or the plain one")
     with_cache(sub)
     sub.add_argument("--index-count", type=int, default=indexes.COUNT, help="interface indexes each (%(default)s)")
     of_lab("destroy", destroy, "remove a lab and all that runs in it; harmless where there is none")
@@ -174,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--append", default="", help="what the kernel's command line has besides, at this boot")
     sub = with_cache(command("vm-image", vm_image, "build a virtual machine's disk and kernel, unless they are cached"))
     of_release(sub, "", f"its Debian ({vmimage.RELEASE})")
-    of_security(sub, "", " (none)")
+    of_variant(sub, "", "the plain one")
     sub = with_cache(command("root", root, "build a hypervisor's root directory, unless it is cached; print its path"))
     sub.add_argument("release", choices=debian.RELEASES)
     sub = command("reserve-indexes", reserve_indexes, "give any network namespace its own range of interface indexes")
@@ -188,9 +188,9 @@ def of_release(sub: argparse.ArgumentParser, default: str, text: str) -> None:
     sub.add_argument("--release", default=default, metavar="|".join(debian.RELEASES), help=text)
 
 
-def of_security(sub: argparse.ArgumentParser, default: str, text: str) -> None:
-    choices = "|".join(filter(None, security.MODULES))
-    sub.add_argument("--security", default=default, metavar=choices, help=f"virtual machines' security module{text}")
+def of_variant(sub: argparse.ArgumentParser, default: str, text: str) -> None:
+    choices = "|".join(filter(None, variants.VARIANTS))
+    sub.add_argument("--variant", default=default, metavar=choices, help=f"of the virtual machines ({text})")
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -16,15 +16,15 @@ sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 import tapgap
 import vlantag
-from labkit import debian, guest, model, security, ssh, switch, vm, vmimage
+from labkit import debian, guest, model, ssh, switch, variants, vm, vmimage
 from labkit.shell import LabError
 
 LAB = model.declare("unit-lab", ("hv1",), ("vm1", "vm2"))
 ONE, TWO = LAB.vms
 
 
-def qemu(machine: model.Vm = ONE, module: str = "") -> list[str]:
-    return vm.qemu(machine, vmimage.VmImage(Path("/cache/vmlinuz"), Path("/cache/disk.raw")), module)
+def qemu(machine: model.Vm = ONE, variant: str = "") -> list[str]:
+    return vm.qemu(machine, vmimage.VmImage(Path("/cache/vmlinuz"), Path("/cache/disk.raw")), variant)
 
 
 def values(option: str, machine: model.Vm = ONE) -> list[str]:
@@ -47,7 +47,7 @@ def test_its_disk_is_not_written_to() -> None:
 
 def test_its_kernel_has_a_security_module_if_asked_for() -> None:
     def words(module: str) -> set[str]:
-        argv = qemu(module=module)
+        argv = qemu(variant=module)
         return set(argv[argv.index("-append") + 1].split())
 
     assert {"apparmor=0", "selinux=0", "audit=0"} <= words("")
@@ -55,11 +55,11 @@ def test_its_kernel_has_a_security_module_if_asked_for() -> None:
         assert {f"security={module}", "audit=1"} <= words(module)
         # The first of them would stay.
         assert not {f"{module}=0", "audit=0"} & words(module)
-    with pytest.raises(LabError, match="'tomoyo' is none of the security modules apparmor, selinux"):
-        security.required("tomoyo")
+    with pytest.raises(LabError, match="'tomoyo' is none of the variants apparmor, selinux, netplan"):
+        variants.required("tomoyo")
 
 
-def test_each_security_module_has_an_image_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_variant_has_an_image_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[tuple[str, str]] = []
 
     def cached(_cache: Path, kind: str, of: str, _make: object) -> Path:
@@ -67,10 +67,10 @@ def test_each_security_module_has_an_image_of_its_own(monkeypatch: pytest.Monkey
         return tmp_path
 
     monkeypatch.setattr(debian, "cached", cached)
-    for module in security.MODULES:
-        vmimage.build(tmp_path, module=module)
+    for variant in variants.VARIANTS:
+        vmimage.build(tmp_path, variant=variant)
     kinds, keys = zip(*made)
-    assert len(set(keys)) == len(security.MODULES)
+    assert len(set(keys)) == len(variants.VARIANTS)
     # One kind's old images are removed by the beginning of its name.
     assert not [(one, two) for one in kinds for two in kinds if one != two and two.startswith(f"{one}-")]
 
@@ -207,3 +207,18 @@ def test_a_guest_of_firmware_alone_boots_from_the_network() -> None:
     boot = root.find("os/boot")
     assert boot is not None
     assert boot.get("dev") == "network"
+
+
+def test_a_command_that_fails_or_hangs_ends_the_talk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tapgap.reach, "command", lambda _cell, argv: list(argv))
+
+    def ended(command: str, seconds: float) -> None:
+        has_ended = tapgap.run(LAB, "vm1", command, seconds)
+        while not has_ended():
+            pass
+
+    ended("true", 60)
+    with pytest.raises(tapgap.TalkError, match="'exit 3' has failed with status 3"):
+        ended("sh -c 'exit 3'", 60)
+    with pytest.raises(tapgap.TalkError, match="sleep 60 has failed with status 124"):
+        ended("sleep 60", 0.01)

@@ -93,7 +93,7 @@ def described(lab: Lab) -> str:
             *(f"VLAN {vlan}" for vlan in lab.vlans),
             *([f"Debian {lab.release}"] if lab.release else []),
             *(["a management network"] if lab.management else []),
-            *([lab.security] if lab.security else []),
+            *([lab.variant] if lab.variant else []),
         ]
     )
 
@@ -120,7 +120,7 @@ def build(
     if lab.vms:
         # The guests' first: it takes seconds, and others who need it would wait for the machine's, which takes minutes.
         image.build(cache)
-        vmimage.build(cache, lab.release or vmimage.RELEASE, lab.security)
+        vmimage.build(cache, lab.release or vmimage.RELEASE, lab.variant)
     say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
     switch.create(lab)
     ssh.make_keys(lab)

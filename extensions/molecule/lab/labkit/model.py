@@ -91,8 +91,8 @@ class Lab:
     release: str = ""
     # Whether the hypervisors reach each other by a network of their own: see management.py.
     management: bool = False
-    # The security module of virtual machines' kernels, if they boot with one: see security.py.
-    security: str = ""
+    # What virtual machines are instead of the plain one: see variants.py.
+    variant: str = ""
 
     @property
     def dir(self) -> Path:
@@ -174,7 +174,7 @@ def save(lab: Lab) -> None:
         "vlans": lab.vlans,
         "release": lab.release,
         "management": lab.management,
-        "security": lab.security,
+        "variant": lab.variant,
     }
     (lab.dir / "lab.json").write_text(json.dumps(stored) + "\n")
 
@@ -185,7 +185,7 @@ def load(name: str) -> Lab | None:
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
         hypervisors, vms, vlans = (tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans"))
-        others = {key: stored[key] for key in ("release", "management", "security") if key in stored}
+        others = {key: stored[key] for key in ("release", "management", "variant") if key in stored}
         return Lab(name, hypervisors, vms, vlans, **others)
     except FileNotFoundError:
         return None

@@ -14,7 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
-from labkit import cells, image, reach, security, ssh, switch, vmimage
+from labkit import cells, image, reach, ssh, switch, variants, vmimage
 from labkit.model import Lab, Vm
 from labkit.shell import LabError, run, say
 
@@ -75,7 +75,7 @@ def preference(vm: Vm) -> list[list[str]]:
 
 def start(lab: Lab, vm: Vm, cache: Path) -> None:
     """Plug it in and switch it on; it is there when `wait` says so."""
-    built = vmimage.build(cache, lab.release or vmimage.RELEASE, lab.security)
+    built = vmimage.build(cache, lab.release or vmimage.RELEASE, lab.variant)
     switch.add_taps(lab, vm)
     vm.dir.mkdir(parents=True)
     make_seed(lab, vm, cache)
@@ -86,7 +86,7 @@ def start(lab: Lab, vm: Vm, cache: Path) -> None:
         "removed": [],
         "files": {},
         # It returns once it has its files and its taps; and goes with the cell, as all that is in one.
-        "start": [[*qemu(vm, built, lab.security), "-daemonize", "-pidfile", str(pidfile(vm))], *preference(vm)],
+        "start": [[*qemu(vm, built, lab.variant), "-daemonize", "-pidfile", str(pidfile(vm))], *preference(vm)],
     }
     cells.boot(vm, spec)
 
@@ -112,10 +112,11 @@ def seed(vm: Vm) -> Path:
     return vm.dir / "seed.raw"
 
 
-def qemu(vm: Vm, built: vmimage.VmImage, module: str = "") -> list[str]:
+def qemu(vm: Vm, built: vmimage.VmImage, variant: str = "") -> list[str]:
     """QEMU's command. Emulated on every machine alike, whether or not there is a KVM that works."""
     machine_id = uuid.uuid5(uuid.NAMESPACE_OID, str(vm.dir)).hex
-    append = f"{CMDLINE} {security.MODULES[module].cmdline} systemd.hostname={vm.name} systemd.machine_id={machine_id}"
+    cmdline = variants.VARIANTS[variant].cmdline
+    append = f"{CMDLINE} {cmdline} systemd.hostname={vm.name} systemd.machine_id={machine_id}"
     management = f"hostfwd=tcp:127.0.0.1:{ssh.vm_port(vm)}-10.0.2.15:22"
     argv = ["qemu-system-x86_64", "-name", vm.name, "-nodefaults", "-no-user-config", "-display", "none"]
     argv += [

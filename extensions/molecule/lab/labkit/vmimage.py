@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from labkit import debian, security
+from labkit import debian, variants
 from labkit.shell import run, say
 
 HERE = Path(__file__).resolve().parent
@@ -93,12 +93,12 @@ class VmImage:
     disk: Path
 
 
-def build(cache: Path, release: str = RELEASE, module: str = "") -> VmImage:
-    """The image of a virtual machine with this release and security module, from the cache if it is there."""
-    kept = security.MODULES[security.required(module)]
+def build(cache: Path, release: str = RELEASE, variant: str = "") -> VmImage:
+    """The image of a virtual machine of this release and variant, from the cache if it is there."""
+    kept = variants.VARIANTS[variants.required(variant)]
     of = debian.key(_code() + repr((kept.packages, kept.prepare)).encode(), _files(), release)
     # The release at the end: of two kinds, none begins with the other.
-    kind = "-".join(filter(None, ("vm", module, debian.required(release))))
+    kind = "-".join(filter(None, ("vm", variant, debian.required(release))))
     final = debian.cached(cache, kind, of, lambda work: _build(work, release, kept))
     return VmImage(final / "vmlinuz", final / "disk.raw")
 
@@ -112,13 +112,13 @@ def _files() -> dict[str, bytes]:
     return {os.path.relpath(path, FILES): path.read_bytes() for path in (*paths, KEPT_CODE)}
 
 
-def _build(work: Path, release: str, module: security.Security) -> Path:
+def _build(work: Path, release: str, variant: variants.Variant) -> Path:
     say(f"virtual machine: installing Debian {release} into a directory (a minute or two)")
     root, image = work / "root", work / "image"
-    debian.install(root, release, (*PACKAGES, *module.packages), [HOOK])
+    debian.install(root, release, (*PACKAGES, *variant.packages), [HOOK])
     _settle(root)
-    if module.prepare:
-        run(["unshare", "--mount", "chroot", str(root), "sh", "-c", module.prepare], timeout=300)
+    if variant.prepare:
+        run(["unshare", "--mount", "chroot", str(root), "sh", "-c", variant.prepare], timeout=300)
     say("virtual machine: making its disk")
     image.mkdir()
     (image / LISTED).write_text(listing(root))
