@@ -47,7 +47,7 @@ LONG = (
     "test_unprivileged.py",
 )
 # Scenarios of molecule that `make matrix` runs, and no stage.
-ONLY_MATRIX = ("security",)
+ONLY_MATRIX = ("security", "netplan")
 # pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"
 # Which files the workers of the integration tests have begun: see tests/claimed.py.

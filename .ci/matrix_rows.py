@@ -152,6 +152,11 @@ def security_row(module: str, title: str, what: str) -> Row:
     return machine_row(f"{vmimage.RELEASE} with {title}", what, "security", vmimage.RELEASE, module)
 
 
+def netplan_row() -> Row:
+    what = "links, VLANs, shims and a guest on what netplan declares, by networkd and by NetworkManager"
+    return machine_row(f"{vmimage.RELEASE} with netplan", what, "netplan", vmimage.RELEASE, "netplan")
+
+
 def python_row(version: str) -> Row:
     return Row(
         f"modules, Python {version}",
@@ -274,5 +279,6 @@ def rows() -> list[Row]:
         *map(vm_row, debian.RELEASES),
         security_row("apparmor", "AppArmor", "Debian's profiles deny none of it"),
         security_row("selinux", "SELinux", "Debian's policy denies none of it (permissive)"),
+        netplan_row(),
         *publishing_rows(),
     ]
