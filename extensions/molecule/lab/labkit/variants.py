@@ -33,6 +33,8 @@ class Variant:
     cmdline: str = _FASTEST
     packages: tuple[str, ...] = ()
     prepare: str = ""
+    # Without managers of the network beside networkd, for what needs none of them.
+    small: bool = False
 
 
 VARIANTS = {
@@ -47,6 +49,8 @@ VARIANTS = {
     ),
     # Without a file of its own it declares nothing, and the lab's files for the managers are in force.
     "netplan": Variant(packages=("netplan.io",)),
+    # It is installed in less time, and boots sooner.
+    "small": Variant(small=True),
 }
 
 

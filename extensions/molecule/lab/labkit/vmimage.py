@@ -24,14 +24,12 @@ PACKAGES = (
     *debian.HYPERVISOR,
     KERNEL,
     "dbus",
-    "ifupdown",
-    "iputils-ping",
     "kmod",
-    "network-manager",
-    "python3-apt",
     "systemd-sysv",
     "udev",
 )
+# What a small one does not have: managers of the network beside networkd, and tools of the tests.
+MORE = ("ifupdown", "iputils-ping", "network-manager", "python3-apt")
 # It has ifupdown's place, and so cannot be there beside it: what its package installs lies in this directory.
 OTHER, OTHERS = "ifupdown2", "/usr/local/share/lab"
 HOOK = f"""\
@@ -49,8 +47,8 @@ rm -r files {OTHER}_*.deb
 """
 # Its Python compiles each of Ansible's modules once, not at each run.
 KEPT_CODE = HERE.parent / "kept_code.py"
-# Three managers of the network at once; its files say which link is whose.
-ENABLED = ("systemd-networkd.service", "NetworkManager.service", "networking.service")
+# Three managers of the network at once; its files say which link is whose. A small one has the first alone.
+MANAGERS = ("systemd-networkd.service", "NetworkManager.service", "networking.service")
 MASKED = (
     # At a shutdown it would wait minutes for guests that know nothing of ACPI's button.
     "libvirt-guests.service",
@@ -96,7 +94,7 @@ class VmImage:
 def build(cache: Path, release: str = RELEASE, variant: str = "") -> VmImage:
     """The image of a virtual machine of this release and variant, from the cache if it is there."""
     kept = variants.VARIANTS[variants.required(variant)]
-    of = debian.key(_code() + repr((kept.packages, kept.prepare)).encode(), _files(), release)
+    of = debian.key(_code() + repr((kept.packages, kept.prepare, kept.small)).encode(), _files(), release)
     # The release at the end: of two kinds, none begins with the other.
     kind = "-".join(filter(None, ("vm", variant, debian.required(release))))
     final = debian.cached(cache, kind, of, lambda work: _build(work, release, kept))
@@ -115,8 +113,9 @@ def _files() -> dict[str, bytes]:
 def _build(work: Path, release: str, variant: variants.Variant) -> Path:
     say(f"virtual machine: installing Debian {release} into a directory (a minute or two)")
     root, image = work / "root", work / "image"
-    debian.install(root, release, (*PACKAGES, *variant.packages), [HOOK])
-    _settle(root)
+    packages = (*PACKAGES, *(() if variant.small else MORE), *variant.packages)
+    debian.install(root, release, packages, [] if variant.small else [HOOK])
+    _settle(root, variant)
     if variant.prepare:
         run(["unshare", "--mount", "chroot", str(root), "sh", "-c", variant.prepare], timeout=300)
     say("virtual machine: making its disk")
@@ -136,7 +135,7 @@ def listing(root: Path) -> str:
     return run(["dpkg-query", f"--admindir={root}/var/lib/dpkg", "--show", shown])
 
 
-def _settle(root: Path) -> None:
+def _settle(root: Path, variant: variants.Variant) -> None:
     """What is the lab's own in it, and what must not be the same in each machine made from it."""
     for source in sorted(FILES.rglob("*")):
         target = root / source.relative_to(FILES)
@@ -151,7 +150,8 @@ def _settle(root: Path) -> None:
     (packages / KEPT_CODE.name).write_bytes(KEPT_CODE.read_bytes())
     (packages / KEPT_CODE.with_suffix(".pth").name).write_text(f"import {KEPT_CODE.stem}\n")
     run(["chroot", str(root), "python3", "-m", "py_compile", f"/{packages.relative_to(root)}/{KEPT_CODE.name}"])
-    run(["chroot", str(root), "sh", "-c", UNPACK])
+    if not variant.small:
+        run(["chroot", str(root), "sh", "-c", UNPACK])
     (root / "srv/lab").mkdir()
     (root / "etc/machine-id").write_text("")
     # The name and the resolver are the building machine's; and the LAN has no mirror, but apt would wait for one.
@@ -160,5 +160,6 @@ def _settle(root: Path) -> None:
         *(root / "etc" / x for x in ("hostname", "resolv.conf", "apt/sources.list")),
     ):
         path.unlink()
-    for action, units in (("enable", ENABLED), ("mask", MASKED)):
+    managers = MANAGERS[:1] if variant.small else MANAGERS
+    for action, units in (("enable", managers), ("mask", MASKED)):
         run(["chroot", str(root), "systemctl", "--quiet", action, *units])
