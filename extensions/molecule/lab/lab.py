@@ -44,7 +44,9 @@ def inventory(args: argparse.Namespace) -> None:
 
 
 def leases(args: argparse.Namespace) -> None:
-    show([dataclasses.asdict(lease) for lease in switch.leases(model.require(args.name))])
+    lab = model.require(args.name)
+    found = switch.awaited_leases(lab, args.of, args.since, args.timeout) if args.of else switch.leases(lab)
+    show([dataclasses.asdict(lease) for lease in found])
 
 
 def hairpin(args: argparse.Namespace) -> None:
@@ -156,7 +158,10 @@ def parser() -> argparse.ArgumentParser:
     of_lab("destroy", destroy, "remove a lab and all that runs in it; harmless where there is none")
     of_lab("status", status, "what a lab consists of, as JSON; exit status 1 if there is none")
     of_lab("inventory", inventory, "an Ansible inventory that says how to reach the hypervisors")
-    of_lab("leases", leases, "the DHCP leases on the lab's LAN, as JSON")
+    sub = of_lab("leases", leases, "the DHCP leases on the lab's LAN, as JSON")
+    sub.add_argument("--of", nargs="+", metavar="MAC", help="wait until each of these has one")
+    sub.add_argument("--since", type=int, default=0, metavar="SECOND", help="later than this second of time(2)")
+    sub.add_argument("--timeout", type=float, default=600, help="seconds (%(default)s)")
     sub = of_lab("hairpin", hairpin, "let a hypervisor's switch port reflect frames, or not")
     sub.add_argument("hv")
     sub.add_argument("state", choices=["on", "off"])

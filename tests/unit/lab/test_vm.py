@@ -121,7 +121,7 @@ def test_each_vlan_has_addresses_of_its_own() -> None:
     assert switch.vlan_addresses(lab) == {15: "198.51.100.1/26", 20: "198.51.100.65/26", 4094: "198.51.100.129/26"}
     words = switch.dnsmasq_conf(lab).splitlines()
     assert "interface=lan20" in words
-    assert "dhcp-range=198.51.100.74,198.51.100.126,255.255.255.192,1h" in words
+    assert "dhcp-range=198.51.100.74,198.51.100.126,255.255.255.192,3600" in words
     assert "" not in words
 
 

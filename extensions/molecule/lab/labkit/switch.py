@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import time
 import typing as t
 from pathlib import Path
 
@@ -21,6 +22,8 @@ BRIDGE = "lan0"
 IPV4 = "192.0.2.1/24"
 IPV6 = "2001:db8:1::1/64"
 VLANS = ipaddress.IPv4Network("198.51.100.0/24")
+# For how long dnsmasq leases an IPv4 address.
+LEASE_SECONDS = 3600
 TAGGER = Path(__file__).resolve().parent.parent / "vlantag.py"
 # The tagger's end of a cable into the bridge, and the bridge's.
 TRUNK, TRUNK_PORT = "trunk0", "port-trunk0"
@@ -49,7 +52,7 @@ def _vlan_networks(lab: Lab) -> dict[int, ipaddress.IPv4Network]:
 
 def dnsmasq_conf(lab: Lab) -> str:
     vlans = "".join(
-        f"interface={vlan_link(vlan)}\ndhcp-range={network[10]},{network[62]},{network.netmask},1h\n"
+        f"interface={vlan_link(vlan)}\ndhcp-range={network[10]},{network[62]},{network.netmask},{LEASE_SECONDS}\n"
         for vlan, network in _vlan_networks(lab).items()
     )
     return f"""\
@@ -63,7 +66,7 @@ pid-file=
 dhcp-authoritative
 # Asking first whether somebody has the address already would cost each guest three seconds.
 no-ping
-dhcp-range=192.0.2.50,192.0.2.250,255.255.255.0,1h
+dhcp-range=192.0.2.50,192.0.2.250,255.255.255.0,{LEASE_SECONDS}
 dhcp-rapid-commit
 enable-ra
 dhcp-range=2001:db8:1::,ra-only,64,1h
@@ -154,3 +157,14 @@ def leases(lab: Lab) -> list[Lease]:
     except OSError as error:
         raise LabError(f"{leases_file(lab)}: {error.strerror}") from error
     return [Lease(row[1], row[2], row[3], int(row[0])) for row in rows if len(row) == 5 and "." in row[2]]
+
+
+def awaited_leases(lab: Lab, macs: t.Collection[str], since: int = 0, timeout: float = 600) -> list[Lease]:
+    """Wait until each of these has got a lease later than in second ``since`` of time(2); returns all leases."""
+    deadline = time.monotonic() + timeout
+    expired = since + LEASE_SECONDS
+    while missing := set(macs) - {lease.mac for lease in leases(lab) if lease.expires > expired}:
+        if time.monotonic() > deadline:
+            raise LabError(f"no new lease for {', '.join(sorted(missing))} within {timeout:g} s")
+        time.sleep(0.2)
+    return leases(lab)
