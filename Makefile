@@ -46,7 +46,7 @@ sanity: ## ansible-test sanity (any user)
 	@.ci/setup build
 	@.ci/test sanity
 
-molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machine (root on Debian)
+molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machines (root on Debian)
 	@.ci/setup debian molecule
 	@.ci/test molecule
 

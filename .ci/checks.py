@@ -48,6 +48,12 @@ LONG = (
 )
 # Scenarios of molecule that `make matrix` runs, and no stage.
 ONLY_MATRIX = ("security", "netplan")
+# Scenarios in a virtual machine.
+IN_MACHINE = ("smoke", "vm")
+# A scenario is a check on each of its releases of Debian, by default on the lab's choice. These are the oldest and the
+# newest that is released. Whether `make test` passes must not depend on sid, which changes every day: that is for
+# `make matrix`.
+RELEASES = {"smoke": ("bullseye", "trixie")}
 # pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"
 # Which files the workers of the integration tests have begun: see tests/claimed.py.
@@ -146,21 +152,29 @@ def sanity(plan: Plan) -> None:
 def molecule(plan: Plan) -> None:
     if not plan.needs_root("molecule"):
         return
-    for path in sorted((ROOT / "extensions/molecule").glob("*/molecule.yml")):
-        scenario = path.parent.name
+    scenarios = [path.parent.name for path in sorted((ROOT / "extensions/molecule").glob("*/molecule.yml"))]
+    for scenario in scenarios:
         # It takes as long as the other one in the virtual machine.
         if scenario in ONLY_MATRIX:
             continue
-        if scenario == "vm" and os.environ.get("MACVTAP_TEST_VM", "yes") == "no":
-            plan.skipped.append("molecule, vm (MACVTAP_TEST_VM=no)")
-            continue
-        argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
-        # Molecule's default state directory is shared by all checkouts on the machine.
-        state = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ROOT}/.cache/molecule/{scenario}"}
-        if scenario == "vm":
-            # It takes longer than all others, and computes all the while: the others wait for a processor, not it.
-            state["LAB_VM_NICE"] = "-10"
-        plan.jobs.append([Check(f"molecule, {scenario}", argv[0], state, "extensions", argv[1])])
+        for release in RELEASES.get(scenario, ("",)):
+            name = f"{scenario} {release}".rstrip()
+            if scenario in IN_MACHINE and os.environ.get("MACVTAP_TEST_VM", "yes") == "no":
+                plan.skipped.append(f"molecule, {name} (MACVTAP_TEST_VM=no)")
+            else:
+                plan.jobs.append([of_scenario(name, scenario, release)])
+
+
+def of_scenario(name: str, scenario: str, release: str) -> Check:
+    argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
+    # Molecule's default state directory is shared by all checkouts on the machine.
+    state = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ROOT}/.cache/molecule/{name.replace(' ', '-')}"}
+    if release:
+        state["LAB_RELEASE"] = release
+    if scenario == "vm":
+        # It takes longer than all others, and computes all the while: the others wait for a processor, not it.
+        state["LAB_VM_NICE"] = "-10"
+    return Check(f"molecule, {name}", argv[0], state, "extensions", argv[1])
 
 
 STAGES: dict[str, t.Callable[[Plan], None]] = {

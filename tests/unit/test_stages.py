@@ -15,6 +15,10 @@ import pytest
 import yaml
 from support import ROOT
 
+sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
+
+from labkit import debian
+
 
 @pytest.fixture(scope="module")
 def stages() -> t.Any:
@@ -98,6 +102,38 @@ def test_a_test_that_failed_is_named_at_the_end(stages: t.Any, tmp_path: pathlib
     cases = f'<testcase classname="tests.unit.test_x" name="test_bad" time="1"><{what}/></testcase>'
     (tmp_path / "x.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
     assert stages.tests(tmp_path) == [(1.0, "tests/unit/test_x.py::test_bad", True)]
+
+
+def test_the_smoke_runs_on_the_oldest_and_the_newest_release_that_does_not_move(
+    stages: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("MACVTAP_TEST_VM", raising=False)
+    oldest, *_others, newest, _moving = debian.RELEASES
+    checks = {check.name: check for (check,) in stages.planned(["molecule"]).jobs}
+    states = set()
+    for release in (oldest, newest):
+        check = checks[f"molecule, smoke {release}"]
+        assert list(check.argv) == ["molecule", "test", "--scenario-name", "smoke"]
+        assert check.environment["LAB_RELEASE"] == release
+        states.add(check.environment["MOLECULE_EPHEMERAL_DIRECTORY"])
+    assert len(states) == 2
+    assert all("LAB_RELEASE" not in check.environment for name, check in checks.items() if "smoke" not in name)
+
+
+def test_the_virtual_machines_can_be_left_out(stages: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("MACVTAP_TEST_VM", raising=False)
+    whole = {job[0].name for job in stages.planned(["molecule"]).jobs}
+    monkeypatch.setenv("MACVTAP_TEST_VM", "no")
+    plan = stages.planned(["molecule"])
+    left_out = sorted(whole - {job[0].name for job in plan.jobs})
+    # Those that boot one, as their files say.
+    scenarios = {
+        path.parent.name for path in ROOT.glob("extensions/molecule/*/molecule.yml") if "LAB_VMS" in path.read_text()
+    }
+    assert {name.split()[1] for name in left_out} == scenarios - set(sys.modules["checks"].ONLY_MATRIX)
+    assert plan.skipped == [f"{name} (MACVTAP_TEST_VM=no)" for name in left_out]
 
 
 @pytest.mark.parametrize(("given", "expected"), [("1", 1), ("3", 3)])
