@@ -89,7 +89,7 @@ class Socket(socket.socket):
         if rtnetlink.HEADER.unpack_from(data)[1] % 4 != 2:
             sent.append(1)
             if len(sent) == {number}:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
         return length
 rtnetlink.open_socket = lambda: Socket(fileno=opened().detach())
 """

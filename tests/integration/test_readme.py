@@ -216,5 +216,5 @@ def test_the_demo_shows_guests_on_the_lan_and_goes_on_as_its_page_says(
         demo.types("ssh -F ../ssh_config hv1 virsh destroy web3", *removed)
     finally:
         demo.in_checkout("make demo-down")
-    assert end == ["make demo-down"]
+    assert end == ["cd -", "make demo-down"]
     assert model.load(demo.name) is None

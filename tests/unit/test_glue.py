@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import typing as t
@@ -126,7 +125,7 @@ class Failing:
 
 def signalled() -> None:
     """Receive a signal, and continue with another attempt."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
     _signals.resume()
 
 

@@ -136,14 +136,17 @@ def test_a_row_that_fails_or_is_interrupted_cleans_up(tmp_path: pathlib.Path) ->
         assert matrix.ended(row("sys.exit(3)"), {}, output) == 3
         cleaned.unlink()
         begun.unlink()
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # While it cleans up, it ignores them all.
+        before = {number: signal.getsignal(number) for number in matrix.SIGNALS}
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         other = threading.Thread(target=interrupt)
         other.start()
         try:
             with pytest.raises(KeyboardInterrupt):
                 matrix.ended(row("time.sleep(600)"), {}, output)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             other.join()
     assert cleaned.exists()
     assert not pathlib.Path(f"/proc/{begun.read_text()}").exists()

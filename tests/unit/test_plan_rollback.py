@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import typing as t
@@ -140,7 +139,7 @@ def test_a_signal_rolls_everything_back_and_a_second_does_not_interrupt_that(num
     def signalled(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
         # During the rollback, too.
         apply(steps, journal)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
     host.apply = signalled  # type: ignore[method-assign]
     was = signal.getsignal(number)
@@ -166,7 +165,7 @@ def test_completed_plans_are_recorded_and_rolled_back_ones_are_not() -> None:
 
 
 def _signalled(number: signal.Signals = signal.SIGTERM) -> None:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 
 
 def test_a_signal_after_the_last_change_lets_the_run_return_its_result() -> None:

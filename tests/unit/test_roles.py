@@ -58,6 +58,16 @@ def test_every_variable_of_a_playbook_is_in_an_argument_specification(playbook: 
     assert used - documented - set_here == set()
 
 
+@pytest.mark.parametrize("playbook", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda playbook: playbook.name)
+def test_a_playbook_first_refuses_an_inventory_without_hosts(playbook: pathlib.Path) -> None:
+    play, *_others = yaml.safe_load(playbook.read_text())
+    if "ansible.builtin.import_playbook" in play:
+        play, *_others = yaml.safe_load((playbook.parent / play["ansible.builtin.import_playbook"]).read_text())
+    first = [task for name in ("pre_tasks", "tasks") for task in play.get(name, ())][:2]
+    assert "tasks/inventory.yml" in [task.get("ansible.builtin.import_tasks") for task in first]
+    assert play["hosts"].startswith("{{ 'localhost' if groups.all | length == 0 else ")
+
+
 @pytest.mark.parametrize("file", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/*/*.yml")))
 def test_no_template_is_none_by_itself(file: str) -> None:
     # ansible-core before 2.19 makes it an empty text, which is neither number nor list. Within a dictionary it stays.

@@ -87,8 +87,10 @@ def _up() -> None:
         guest.define(lab.hypervisor(hv), name, cache, memory=192)
 
     heading("The collection, as it is published, and its example project")
+    was_there = (lab.dir / "project/inventory").exists()
     project = prepare(lab)
-    print(f"{project}\nhas what docs/example has, with the collection's archive and what Ansible has installed of it.")
+    kept = "is there already, and its inventory is kept" if was_there else "has what docs/example has"
+    print(f"{project}\n{kept}, with the collection's archive and what Ansible has installed of it.")
     heading("ansible-playbook site.yml: guests onto the LAN")
     play(project)
     heading("The same again: nothing may change")

@@ -196,5 +196,5 @@ def load(name: str) -> Lab | None:
 def require(name: str) -> Lab:
     lab = load(name)
     if lab is None or not (lab.dir / "complete").exists():
-        raise LabError(f"there is no lab {name}; make it with: create --name {name}")
+        raise LabError(f"there is no lab {name}; make it with lab.py create --name {name} (or make demo)")
     return lab
