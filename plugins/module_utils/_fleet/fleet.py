@@ -92,7 +92,7 @@ def plain(fleet: t.Any) -> dict[str, Values]:
     for name, text in fleet.items():
         data = text
         if isinstance(text, str):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 data = json.loads(text)
         parts = (data.get("declared"), data.get("found")) if isinstance(data, t.Mapping) else (data or "nothing",)
         for part in parts:

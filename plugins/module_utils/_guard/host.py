@@ -156,7 +156,7 @@ class Guards:
     def _entries(self, text: str | None) -> dict[str, t.Any]:
         try:
             return dict(json.loads(text)["guards"]) if text is not None else {}
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise MacvtapError(f"{loader.STORE} is not a file of this collection: move it away ({exc})") from exc
 
     def _stored_guards(self) -> dict[str, Guard]:

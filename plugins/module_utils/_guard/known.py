@@ -86,7 +86,7 @@ class Known:
             sha, guards = found["store"]
             self._store = (str(sha), {mac: _guard(mac, one) for mac, one in guards.items()})
             self._chains = chains
-        except (MacvtapError, ValueError, KeyError, TypeError, AttributeError):
+        except (MacvtapError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # As if there were none.
             return
 

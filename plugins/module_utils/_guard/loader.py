@@ -69,6 +69,8 @@ def stored(path: str = STORE) -> dict[str, Object]:
             found: dict[str, Object] = json.load(file)["guards"]
     except FileNotFoundError:
         return {}
+    except RecursionError as exc:
+        raise ValueError("it is nested too deep") from exc
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
         raise ValueError("it has no guards by MAC address")
     return found

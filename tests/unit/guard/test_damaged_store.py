@@ -28,7 +28,13 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Pa
 
 
 def test_a_damaged_file_is_an_error_with_what_to_do(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for text in (f'{{"guards": {{"{GUARDED}": 5}}}}', f'{{"guards": ["{GUARDED}"]}}', "", f'{{"guards": {{"{GUARDED}'):
+    for text in (
+        f'{{"guards": {{"{GUARDED}": 5}}}}',
+        f'{{"guards": ["{GUARDED}"]}}',
+        "",
+        f'{{"guards": {{"{GUARDED}',
+        DEEP,
+    ):
         store.write_text(text)
         assert loader.main(["load"]) == 1
         message = capsys.readouterr().err
@@ -36,10 +42,16 @@ def test_a_damaged_file_is_an_error_with_what_to_do(store: pathlib.Path, capsys:
         assert message.endswith("). Move it away, and run macvtap_guard for all guards of this host\n")
 
 
-DAMAGED = (f'{{"guards": {{"{GUARDED.upper()}": {{', f'{{"others": ["{GUARDED}"]}}', f'["{GUARDED}"]')
+DEEP = 100_000 * "["
+DAMAGED = (
+    f'{{"guards": {{"{GUARDED.upper()}": {{',
+    f'{{"others": ["{GUARDED}"]}}',
+    f'["{GUARDED}"]',
+    f'{{"{GUARDED}": {DEEP}',
+)
 
 
-@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
 @pytest.mark.parametrize(("mac", "refused"), [(GUARDED, 1), (OTHER, 0)])
 def test_only_guests_that_a_damaged_file_mentions_are_refused(
     store: pathlib.Path, monkeypatch: pytest.MonkeyPatch, text: str, mac: str, refused: int

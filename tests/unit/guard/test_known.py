@@ -87,7 +87,11 @@ def test_what_was_learned_lasts_for_this_very_state(tmp_path: pathlib.Path) -> N
     assert known.Known(str(tmp_path)).guard(MAC, "d1") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": "x"}', '{"version": "VERSION", "chains": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"version": "x"}', '{"version": "VERSION", "chains": {"a": 1}}', 100_000 * "["],
+    ids=lambda text: text[:9],
+)
 def test_a_file_that_is_none_is_no_error(tmp_path: pathlib.Path, text: str) -> None:
     file = tmp_path / known.FILE.lstrip("/")
     file.parent.mkdir(parents=True)
