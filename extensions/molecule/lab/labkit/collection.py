@@ -10,13 +10,19 @@ from pathlib import Path
 from labkit.shell import LabError
 
 ROOT = Path(__file__).resolve().parents[4]
+_ARCHIVES = "linuxvirt-macvtap-*.tar.gz"
 _GALAXY = str(ROOT / ".venv/bin/ansible-galaxy")
 
 
 def build(output: Path) -> Path:
-    """Build the archive of this checkout, as ``make release`` and ``make build`` do, and return its path."""
-    _galaxy("build", "--force", "--output-path", str(output), cwd=ROOT)
-    (archive,) = output.glob("linuxvirt-macvtap-*.tar.gz")
+    """Build the archive of this checkout, as ``make release`` and ``make build`` do, and return its path.
+
+    There is no other one beside it: those of other versions that were built here are removed.
+    """
+    for former in output.glob(_ARCHIVES):
+        former.unlink()
+    _galaxy("build", "--output-path", str(output), cwd=ROOT)
+    (archive,) = output.glob(_ARCHIVES)
     return archive
 
 
