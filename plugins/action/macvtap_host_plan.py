@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import outcome, overview, page
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages
@@ -98,7 +99,8 @@ def _completed(
 ) -> dict[str, t.Any]:
     if stages is not None:
         result = _with_roles(result, stages, invalid)
-    found = {**result, "differences": plans.differences(result)}
+    read = {name: value for name, value in result.items() if name != "differences"}
+    found = {**read, "differences": plans.differences(read)}
     # Whoever shows a whole fleet must be able to read this of each host.
     plans.lines({"": found})
     outcome.outcome({"": outcome.Run(found)})
@@ -109,6 +111,12 @@ def _with_roles(
     result: Result, stages: t.Sequence[role_stages.Stage], invalid: t.Mapping[str, str]
 ) -> dict[str, t.Any]:
     """Return the result with what the module was not asked, and the tags of the roles to run."""
+    asked = [stage.name for stage in stages if stage.error is None]
+    if not (result.get("failed") or result.get("unreachable")):
+        planned_ones = [one["name"] for one in result["stages"]]
+        if planned_ones != asked:
+            raise ValueError(f"it has the stages {planned_ones}, and not {asked}")
+        texts(result, "to_do")
     tags = {stage.name: stage.tag for stage in stages}
     unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]
     unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items()]

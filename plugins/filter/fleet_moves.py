@@ -102,7 +102,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import moves
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet, moves
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
 
 _NICS = "macvtap_domains_interfaces"
@@ -146,6 +146,8 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
             found = moves.plan(looks, options)
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
+    except fleet.MALFORMED as exc:
+        raise AnsibleFilterError(f"fleet_moves: of a host, {fleet.damaged(exc)}") from exc
     lines = aligned([(one.domain, one.source, "→", one.destination) for one in found.moves])
     return {
         "moves": [one._asdict() for one in (*found.moves, *found.rests, *found.settled)],
@@ -186,7 +188,7 @@ def _text(value: t.Any, path: str) -> str:
     # A name that YAML reads as a number is one.
     if isinstance(value, (str, int)) and not isinstance(value, bool):
         return str(value)
-    raise MacvtapError(f"{value!r} is not a name", path=path)
+    raise MacvtapError(f"{value!r} is not a name. Put a name that YAML takes for something else in quotes", path=path)
 
 
 def _dict(value: t.Any, path: str) -> t.Mapping[str, t.Any]:

@@ -30,7 +30,8 @@ def diff_of(step: Step[t.Any]) -> dict[str, t.Any]:
     """Return ``step`` as Ansible shows a difference."""
     summary = ", ".join(f"{c.field}: {_plain(c.before)} → {_plain(c.after)} ({c.impact.value})" for c in step.changes)
     # A step is named by what it is done to, and its changes by what a reader knows that as.
-    named = step.changes[0].target if step.changes else step.target
+    targets = [change.target for change in step.changes]
+    named = step.target if not targets or step.target in targets else targets[0]
     return {
         "before_header": named,
         "after_header": f"{named} {summary}",

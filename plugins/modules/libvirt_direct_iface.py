@@ -672,7 +672,7 @@ changes:
   elements: dict
   contains:
     target:
-      description: The domain and the interface's MAC address.
+      description: The domain and the interface's MAC address. For a guard, as in C(guard of 52:54:00:00:0a:01).
       type: str
     field:
       description:

@@ -183,7 +183,7 @@ changes:
   elements: dict
   contains:
     target:
-      description: Name of the link.
+      description: Name of the link. For a guard, its MAC address, as in C(guard of 52:54:00:00:0a:01).
       type: str
       returned: always
     field:

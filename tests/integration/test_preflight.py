@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import typing as t
 
 import installed
@@ -93,21 +92,6 @@ def test_a_name_that_means_nothing_is_no_success(fleet: Fleet, tmp_path: pathlib
         done = fleet.play(playbook, "-e", "macvtap_hosts=kvmhosts", inventory=inventory(tmp_path, CLEAN), check=False)
         assert done.returncode != 0
         assert "no host of the inventory is in 'kvmhosts'" in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("playbook", ["site", "verify", "teardown", "evacuate"])
-def test_a_run_without_any_host_is_a_failure(fleet: Fleet, playbook: str) -> None:
-    # As in a directory without an ansible.cfg.
-    done = subprocess.run(
-        [fleet.python, "-m", "ansible", "playbook", f"linuxvirt.macvtap.{playbook}", "-i", os.devnull],
-        cwd=fleet.home,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(fleet.collections), "ANSIBLE_HOME": str(fleet.home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "The inventory has no host, so nothing was looked at" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_begins(

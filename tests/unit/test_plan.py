@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 from unit.shelf import Host, Shelf, step
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
@@ -90,6 +91,16 @@ def test_result_changes_and_diff_come_from_one_plan() -> None:
         ],
     }
     assert "diff" not in planned.result(diff=False)
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"), [(["guard of a"], "guard of a"), (["on a", "a"], "a"), (["a", "on a"], "a")]
+)
+def test_a_diff_is_named_by_what_it_changes(targets: list[str], named: str) -> None:
+    changes = tuple(Change(target, "mtu", 1500, 1400, Impact.NONE) for target in targets)
+    (shown,) = Plan((Step("a", None, None, changes, "old", "new"),)).result(diff=True)["diff"]
+    assert shown["before_header"] == named
+    assert shown["after_header"].startswith(named)
 
 
 def test_a_view_of_fields_has_a_line_for_each() -> None:

@@ -151,7 +151,7 @@ def prepare(lab: model.Lab) -> Path:
             shutil.copy2(path, there)
     # How to reach the hypervisors; read after hosts.yml.
     reached = project / "inventory/lab.yml"
-    if not reached.is_symlink():
+    if not (reached.is_symlink() or reached.exists()):
         reached.symlink_to(lab.inventory)
     return project
 

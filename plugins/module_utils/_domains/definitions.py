@@ -191,7 +191,8 @@ def _in_parallel(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
             failed = late or exc
             others = [str(one) for one in ended if isinstance(one, writes.OverwrittenError) and one is not failed]
             if isinstance(failed, Interrupted):
-                failed.errors += tuple(others)
+                first = () if failed is exc or isinstance(exc, writes.OverwrittenError) else (str(exc),)
+                failed.errors += (*first, *others)
                 raise failed from None
             if others and isinstance(exc, MacvtapError):
                 # Also instead of a StaleError: a second attempt could succeed without a word about the others.

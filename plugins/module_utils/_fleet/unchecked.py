@@ -40,7 +40,7 @@ def of_host(name: str, data: Values) -> list[dict[str, str]]:
 def _of_domains(found: Values, declares: t.Any) -> t.Iterator[str]:
     """Return why valid declarations of some domains do not take effect, or not yet."""
     entries = declares if isinstance(declares, (list, tuple)) else ()
-    names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
+    names = {str(entry.get("domain")) for entry in entries if isinstance(entry, t.Mapping)}
     for domain in found.get("domains") or ():
         name = domain["name"]
         if name not in names:
@@ -75,11 +75,12 @@ def nowhere(fleet: t.Mapping[str, Values]) -> t.Iterator[dict[str, str]]:
         yield from ({"host": name, "what": NOWHERE, "reason": reason} for reason in reasons)
 
 
-def _named(declares: t.Any) -> list[t.Any]:
+def _named(declares: t.Any) -> list[str]:
     """Return the domains that a list of NICs names, in order."""
     entries = declares if isinstance(declares, (list, tuple)) else ()
     present = (one for one in entries if isinstance(one, t.Mapping) and one.get("state") != "absent")
-    return list(dict.fromkeys(one.get("domain") for one in present))
+    # A name that YAML takes for a number is one, as it is for the module.
+    return list(dict.fromkeys(str(one.get("domain")) for one in present))
 
 
 def host_error(found: Values) -> str:

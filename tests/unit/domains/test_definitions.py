@@ -93,3 +93,22 @@ def test_a_signal_that_arrives_after_a_first_failure_says_what_was_overwritten(m
         "web0",
         "web1",
     ]
+
+
+def test_a_signal_after_a_refusal_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel, collecting = futures.Future.cancel, threading.Event()
+
+    def noticed(future: futures.Future[t.Any]) -> bool:
+        collecting.set()
+        return cancel(future)
+
+    def store(number: int) -> None:
+        if number == 0:
+            raise MacvtapError("domain 'web0' was undefined while this ran")
+        assert collecting.wait(60)
+        if number == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(futures.Future, "cancel", noticed)
+    with _signals.raising(), pytest.raises(_signals.Interrupted, match="'web0' was undefined"):
+        vars(definitions)["_in_parallel"](store, range(12))

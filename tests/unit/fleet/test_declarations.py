@@ -242,6 +242,14 @@ def test_a_guest_that_another_host_has_is_no_conflict() -> None:
     assert compare.gaps(hosts) == []
 
 
+def test_a_guest_whose_name_is_a_number_is_found() -> None:
+    # YAML takes it for one, and the module does not.
+    hosts = of_db1("100", domains_on_missing="skip")
+    for one in hosts.values():
+        one["declared"]["macvtap_domains_interfaces"][0]["domain"] = 100
+    assert compare.gaps(hosts) == []
+
+
 def test_a_guest_that_no_host_has_is_told_of() -> None:
     hosts = of_db1("web9", domains_on_missing="skip")
     assert compare.conflicts(hosts) == []
