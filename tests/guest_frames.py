@@ -256,7 +256,7 @@ FRAMES = {
 }
 
 _TUNSETIFF, _TAP, _NO_PI = 0x400454CA, 0x0002, 0x1000
-_SECONDS = 20
+_SECONDS = 90
 
 
 def open_tap(link: str) -> int:
