@@ -71,13 +71,20 @@ def test_an_update_that_is_lost_is_reported_whatever_ends_the_run(*, count: int,
         assert isinstance(failed.value, _signals.Interrupted) is signalled
 
 
-def test_a_signal_that_arrives_after_a_first_failure_says_what_was_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    cancel, collecting = futures.Future.cancel, threading.Event()
+@pytest.fixture
+def collecting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set as soon as a run waits for what has begun, after something has failed."""
+    cancel, begun = futures.Future.cancel, threading.Event()
 
     def noticed(future: futures.Future[t.Any]) -> bool:
-        collecting.set()
+        begun.set()
         return cancel(future)
 
+    monkeypatch.setattr(futures.Future, "cancel", noticed)
+    return begun
+
+
+def test_a_signal_that_arrives_after_a_first_failure_says_what_was_overwritten(collecting: threading.Event) -> None:
     def store(number: int) -> None:
         if number:
             assert collecting.wait(60)
@@ -86,7 +93,6 @@ def test_a_signal_that_arrives_after_a_first_failure_says_what_was_overwritten(m
         if number < 2:
             raise writes.OverwrittenError(f"domain 'web{number}'", path="")
 
-    monkeypatch.setattr(futures.Future, "cancel", noticed)
     with _signals.raising(), pytest.raises(_signals.Interrupted) as failed:
         vars(definitions)["_in_parallel"](store, range(12))
     assert [name for name in ("web0", "web1") if f"'{name}' was changed by another" in str(failed.value)] == [
@@ -95,13 +101,7 @@ def test_a_signal_that_arrives_after_a_first_failure_says_what_was_overwritten(m
     ]
 
 
-def test_a_signal_after_a_refusal_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    cancel, collecting = futures.Future.cancel, threading.Event()
-
-    def noticed(future: futures.Future[t.Any]) -> bool:
-        collecting.set()
-        return cancel(future)
-
+def test_a_signal_after_a_refusal_does_not_hide_it(collecting: threading.Event) -> None:
     def store(number: int) -> None:
         if number == 0:
             raise MacvtapError("domain 'web0' was undefined while this ran")
@@ -109,6 +109,5 @@ def test_a_signal_after_a_refusal_does_not_hide_it(monkeypatch: pytest.MonkeyPat
         if number == 1:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(futures.Future, "cancel", noticed)
     with _signals.raising(), pytest.raises(_signals.Interrupted, match="'web0' was undefined"):
         vars(definitions)["_in_parallel"](store, range(12))
