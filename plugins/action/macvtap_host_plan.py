@@ -113,9 +113,9 @@ def _with_roles(
     """Return the result with what the module was not asked, and the tags of the roles to run."""
     asked = [stage.name for stage in stages if stage.error is None]
     if not (result.get("failed") or result.get("unreachable")):
-        planned_ones = [one["name"] for one in result["stages"]]
-        if planned_ones != asked:
-            raise ValueError(f"it has the stages {planned_ones}, and not {asked}")
+        answered = [one["name"] for one in result["stages"]]
+        if answered != asked:
+            raise ValueError(f"it has the stages {answered}, and not {asked}")
         texts(result, "to_do")
     tags = {stage.name: stage.tag for stage in stages}
     unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]

@@ -31,7 +31,7 @@ def diff_of(step: Step[t.Any]) -> dict[str, t.Any]:
     summary = ", ".join(f"{c.field}: {_plain(c.before)} → {_plain(c.after)} ({c.impact.value})" for c in step.changes)
     # A step is named by what it is done to, and its changes by what a reader knows that as.
     targets = [change.target for change in step.changes]
-    named = step.target if not targets or step.target in targets else targets[0]
+    named = step.target if step.target in targets else targets[0]
     return {
         "before_header": named,
         "after_header": f"{named} {summary}",

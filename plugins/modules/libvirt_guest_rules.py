@@ -144,7 +144,7 @@ changes:
   elements: dict
   contains:
     target:
-      description: MAC address of the NIC. For a guard, that as in C(guard of 52:54:00:00:0a:01).
+      description: MAC address of the NIC. For a guard, as in C(guard of 52:54:00:00:0a:01).
       type: str
       returned: always
     field:

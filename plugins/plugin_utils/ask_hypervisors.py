@@ -70,7 +70,7 @@ def ask(question: Question) -> dict[str, dict[str, t.Any]]:
         message = _run(_command(question, play), _environment(question), _limit(question))
         try:
             found: dict[str, dict[str, t.Any]] = json.loads(answers.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise AskError(message or f"it has no result: {exc}") from exc
         return found
 

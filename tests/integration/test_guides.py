@@ -63,6 +63,16 @@ def test_the_changes_of_a_guests_nics_are_what_their_page_shows(hv: Hypervisor, 
     assert re.findall("mac address='(.*)'", hv.dump("web1")) == ["52:54:00:00:01:0a"]
 
 
+def test_a_guard_goes_and_its_nic_stays_as_their_page_shows(hv: Hypervisor, module: Module) -> None:
+    heading = "Guard it, and stop doing so"
+    hv.define(domain("web1", nic(FIRST)))
+    ok(module(domain="web1", mac=FIRST, guard={"policy": "drop"}))
+    result = ok(module(interfaces=declared(heading), source="eth0"))
+    assert [one["after_header"] for one in result["diff"]] == shown(heading)
+    assert re.findall("mac address='(.*)'", hv.dump("web1")) == [FIRST]
+    assert not ok(module(interfaces=[{"domain": "web1", "mac": FIRST}], source="eth0"))["changed"]
+
+
 @pytest.mark.usefixtures("eth1")
 def test_a_guest_whose_uplink_was_made_anew_waits_for_its_restart(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(FIRST, source="eth1")))

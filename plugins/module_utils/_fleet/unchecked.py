@@ -80,7 +80,7 @@ def _named(declares: t.Any) -> list[str]:
     entries = declares if isinstance(declares, (list, tuple)) else ()
     present = (one for one in entries if isinstance(one, t.Mapping) and one.get("state") != "absent")
     # A name that YAML takes for a number is one, as it is for the module.
-    return list(dict.fromkeys(str(one.get("domain")) for one in present))
+    return list(dict.fromkeys(str(one["domain"]) for one in present if one.get("domain") is not None))
 
 
 def host_error(found: Values) -> str:

@@ -250,6 +250,12 @@ def test_a_guest_whose_name_is_a_number_is_found() -> None:
     assert compare.gaps(hosts) == []
 
 
+def test_an_entry_without_a_domain_is_none_that_no_host_has() -> None:
+    hosts = of_db1("db1", domains_on_missing="skip")
+    hosts["hv1"]["declared"]["macvtap_domains_interfaces"].append({"mac": B})
+    assert compare.gaps(hosts) == []
+
+
 def test_a_guest_that_no_host_has_is_told_of() -> None:
     hosts = of_db1("web9", domains_on_missing="skip")
     assert compare.conflicts(hosts) == []
