@@ -2,9 +2,9 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Run the tests on all that users have: releases of Debian, Pythons, versions of pyroute2 and of ansible-core.
 
-Arguments are the beginnings of names of rows, such as libvirt; by default all. Each row prints one line when it ends.
-What it found is stored in docs/compatibility.json, from which docs/compatibility.md is written. A row's output is in
-.cache/matrix.
+Arguments are the beginnings of names of rows, such as libvirt; by default all. Two rows run at a time, of unlike kinds.
+Each prints one line when it ends. What it found is stored in docs/compatibility.json, from which docs/compatibility.md
+is written. A row's output is in .cache/matrix.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import multiprocessing
 import os
 import pathlib
 import signal
@@ -26,6 +27,8 @@ from matrix_rows import ROOT, WORK, LabError, Row, rows
 from stages import PATIENCE, signal_group
 
 RECORD, PAGE = ROOT / "docs/compatibility.json", ROOT / "docs/compatibility.md"
+# A machine of two processors runs two rows at a time.
+LANES = (False, True)
 # What ends a row, and then the matrix.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEAD = """\
@@ -33,11 +36,11 @@ HEAD = """\
 <!-- Copyright (c) linuxvirt.macvtap contributors -->
 # Compatibility
 
-What the tests ran with, and when. `make matrix` runs them and writes this page from what it found; `make matrix ROWS=…`
-runs some of them.
+What the tests ran with, on which commit, and when. `make matrix` runs them and writes this page from what it found;
+`make matrix ROWS=…` runs some of them.
 
-| row | versions | what ran | result | minutes | date |
-|---|---|---|---|---|---|
+| row | versions | what ran | result | minutes | date | commit |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -127,12 +130,12 @@ def page(record: t.Mapping[str, t.Any]) -> str:
         versions = "; ".join(f"{what} {version}" for what, version in one["versions"].items())
         result = "passed" if one["good"] else "**failed**"
         tests = f", {one['passed']} test{'s' * (one['passed'] > 1)}" if one["passed"] else ""
-        lines.append(f"| {name} | {versions} | {one['what']} | {result}{tests} | {one['minutes']} | {one['date']} |")
+        cells = (name, versions, one["what"], result + tests, one["minutes"], one["date"], one["commit"])
+        lines.append(f"| {' | '.join(map(str, cells))} |")
         notes += [f"- {name}: {count} skipped: {reason}" for reason, count in one["skipped"].items()]
     skipped = "\n".join(["\n## What was not run there, and why\n", *notes, ""]) if notes else ""
-    minutes = sum(one["minutes"] for one in record.values())
-    # Rows are run apart from each other too, so that this is their sum, and no run's own time.
-    took = f"\nOne after the other, they take about {minutes / 60:.1f} hours.\n"
+    minutes = [sum(one["minutes"] for name, one in record.items() if lane_of(name) == lane) for lane in LANES]
+    took = f"\nTwo rows run at a time, which takes about {max(minutes) / 60:.1f} hours in all.\n"
     return HEAD + "\n".join(lines) + "\n" + took + skipped
 
 
@@ -152,27 +155,81 @@ def main(names: t.Sequence[str]) -> int:
             signal.signal(number, signal.default_int_handler)
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
+    return run_lanes([[row for row in wanted if lane_of(row.name) == lane] for lane in LANES])
+
+
+def run_lanes(lanes: t.Sequence[t.Sequence[Row]]) -> int:
+    """Run them side by side, and return 1 if a row of one failed."""
+    forked = multiprocessing.get_context("fork")
+    recording = forked.Lock()
+    running = [forked.Process(target=run_lane, args=(those, recording)) for those in lanes if those]
+    try:
+        for process in running:
+            process.start()
+        for process in running:
+            process.join()
+    except BaseException:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        for process in running:
+            if process.pid is not None:
+                process.terminate()
+                process.join()
+        raise
+    return 1 if any(process.exitcode for process in running) else 0
+
+
+def lane_of(name: str) -> bool:
+    """Return which of the LANES a row runs in. Those that share files, or a virtual machine's name, are in the same."""
+    return name.partition(",")[0] in ("machine", "controller", "publishing")
+
+
+def run_lane(those: t.Sequence[Row], recording: t.ContextManager[object]) -> None:
+    """Run rows one after the other, and exit with 1 if one of them failed."""
+    # The terminal's Ctrl-C is for the process that started this one, which passes it on once.
+    os.setsid()
     failed = 0
-    for row in wanted:
-        result, versions = run(row)
-        failed += not result.good
-        where = "" if result.good else f"; see {(WORK / slug(row.name)).relative_to(ROOT)}.log"
-        print(f"{row.name}: {'ok' if result.good else 'FAILED'}, {result.seconds:.0f} s{where}", flush=True)
-        record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-        record[row.name] = {
-            "versions": versions,
-            "what": row.what,
-            "good": result.good,
-            "passed": result.passed,
-            "skipped": dict(sorted(result.skipped.items())),
-            "minutes": round(result.seconds / 60),
-            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        }
-        known = [one.name for one in rows() if one.name in record]
-        record = {name: record[name] for name in known}
-        RECORD.write_text(json.dumps(record, indent=2) + "\n")
-        PAGE.write_text(page(record))
-    return 1 if failed else 0
+    try:
+        for row in those:
+            result, versions = run(row)
+            failed += not result.good
+            where = "" if result.good else f"; see {os.path.relpath(WORK / slug(row.name), ROOT)}.log"
+            print(f"{row.name}: {'ok' if result.good else 'FAILED'}, {result.seconds:.0f} s{where}", flush=True)
+            with recording:
+                store(row, result, versions)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(1 if failed else 0)
+
+
+def store(row: Row, result: Result, versions: dict[str, str]) -> None:
+    """Put what a row found into the record, and write the page anew."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record[row.name] = {
+        "versions": versions,
+        "what": row.what,
+        "good": result.good,
+        "passed": result.passed,
+        "skipped": dict(sorted(result.skipped.items())),
+        "minutes": round(result.seconds / 60),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "commit": commit(),
+    }
+    known = [one.name for one in rows() if one.name in record]
+    record = {name: record[name] for name in known}
+    RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    PAGE.write_text(page(record))
+
+
+def commit() -> str:
+    """Return the commit that this is a checkout of, with a + if files are not as they are in it."""
+    head = git("rev-parse", "--short=10", "HEAD").strip()
+    own = [f":(exclude){path.relative_to(ROOT)}" for path in (RECORD, PAGE)]
+    return head + "+" * bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *own))
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import re
@@ -177,11 +178,14 @@ def core_made(core: str, version: str) -> dict[str, str]:
     found = interpreter(version)
     if found is None:
         raise LookupError(f"this machine has no Python {version}")
-    if not (venv / "bin/ansible").exists():
-        subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
-        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"ansible-core=={core}.*"]
-        more = ["--pre"] if core in PRERELEASES else []
-        subprocess.run([venv / "bin/python", *install, *more], check=True)
+    with venv.with_suffix(".lock").open("w") as lock:
+        # Rows that run at the same time may need the same one.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (venv / "bin/ansible").exists():
+            subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
+            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"ansible-core=={core}.*"]
+            more = ["--pre"] if core in PRERELEASES else []
+            subprocess.run([venv / "bin/python", *install, *more], check=True)
     code = "import ansible.release; print(ansible.release.__version__)"
     done = subprocess.run([venv / "bin/python", "-c", code], check=True, stdout=subprocess.PIPE, text=True)
     return {"ansible-core": done.stdout.strip(), "Python": version}

@@ -58,6 +58,8 @@ def task(side: str) -> dict[str, t.Any]:
 
 def stored(hv: Hypervisor) -> dict[str, str]:
     """Return each domain's stored configuration; every domain has to be there, with one that libvirt takes back."""
+    # Once, nothing listened any more after a client of libvirt 9.0 had been killed.
+    hv.revive()
     script = """
 import json, libvirt
 connection = libvirt.open("qemu:///system")

@@ -10,6 +10,8 @@ import pathlib
 import signal
 import sys
 import threading
+import time
+import typing as t
 
 import pytest
 from support import ROOT
@@ -27,11 +29,12 @@ def test_the_page_is_written_from_its_record() -> None:
 
 def test_a_row_that_failed_and_what_was_skipped_are_on_the_page() -> None:
     one = {"versions": {"libvirt": "7.0.0"}, "what": "all tests", "minutes": 3, "date": "2026-01-01", "passed": 2}
+    one["commit"] = "0123456789"
     page = matrix.page(
         {"good": {**one, "good": True, "skipped": {}}, "bad": {**one, "good": False, "skipped": {"no X": 4}}}
     )
-    assert "| good | libvirt 7.0.0 | all tests | passed, 2 tests | 3 | 2026-01-01 |\n" in page
-    assert "| bad | libvirt 7.0.0 | all tests | **failed**, 2 tests | 3 | 2026-01-01 |\n" in page
+    assert "| good | libvirt 7.0.0 | all tests | passed, 2 tests | 3 | 2026-01-01 | 0123456789 |\n" in page
+    assert "| bad | libvirt 7.0.0 | all tests | **failed**, 2 tests | 3 | 2026-01-01 | 0123456789 |\n" in page
     assert "\n- bad: 4 skipped: no X\n" in page
 
 
@@ -150,3 +153,62 @@ def test_a_row_that_fails_or_is_interrupted_cleans_up(tmp_path: pathlib.Path) ->
             other.join()
     assert cleaned.exists()
     assert not pathlib.Path(f"/proc/{begun.read_text()}").exists()
+
+
+WAITS = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1]).touch()
+while not pathlib.Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def in_lanes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Callable[[str], int]]:
+    """What runs two rows of unlike kinds, which end with this Python code, and only once the other one has begun."""
+
+    def run(end: str) -> int:
+        these = [
+            matrix.Row(
+                f"{kind}, x", "what", [*begin, f"{WAITS}{end}", *paths], dict, cleanup=("touch", f"{paths[0]}-gone")
+            )
+            for kind, paths in zip(("modules", "machine"), (begun, begun[::-1]))
+        ]
+        monkeypatch.setattr(matrix, "rows", lambda: these)
+        return matrix.main([])
+
+    begin = (sys.executable, "-c")
+    begun = [str(tmp_path / name) for name in ("one", "two")]
+    for name, value in {"RECORD": tmp_path / "record", "PAGE": tmp_path / "page", "WORK": tmp_path}.items():
+        monkeypatch.setattr(matrix, name, value)
+    monkeypatch.setattr(matrix, "commit", lambda: "0123456789")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    before = {number: signal.getsignal(number) for number in matrix.SIGNALS}
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_two_rows_run_at_a_time(in_lanes: t.Callable[[str], int], tmp_path: pathlib.Path) -> None:
+    assert in_lanes("") == 0
+    found = json.loads((tmp_path / "record").read_text())
+    assert {name: one["good"] for name, one in found.items()} == {"modules, x": True, "machine, x": True}
+    assert in_lanes("sys.exit('one' in sys.argv[1])") == 1
+    found = json.loads((tmp_path / "record").read_text())
+    assert {name: one["good"] for name, one in found.items()} == {"modules, x": False, "machine, x": True}
+
+
+def test_what_interrupts_it_ends_both_rows(in_lanes: t.Callable[[str], int], tmp_path: pathlib.Path) -> None:
+    def interrupt() -> None:
+        while not all((tmp_path / name).exists() for name in ("one", "two")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        in_lanes("time.sleep(600)")
+    other.join()
+    assert all((tmp_path / f"{name}-gone").exists() for name in ("one", "two"))
+    assert not (tmp_path / "record").exists()
