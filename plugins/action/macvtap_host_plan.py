@@ -17,12 +17,12 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import texts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import outcome, overview, page
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import comparison, outcome, overview, page
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages
 
 # For the filters of the tasks that follow, which are processes of their own: Ansible imports this file before it forks.
-_LOADED = (outcome, overview, page)
+_LOADED = (comparison, outcome, overview, page)
 _MODULE = "linuxvirt.macvtap.macvtap_host_plan"
 _INFO = "linuxvirt.macvtap.macvtap_host_info"
 # What any module may return.

@@ -12,7 +12,7 @@ version_added: 0.2.0
 description:
   - Compares the declarations and current states of all hosts, on the controller. Returns each conflict with the hosts,
     domains and NICs that it concerns.
-  - The playbook C(linuxvirt.macvtap.preflight) uses it.
+  - The playbook C(linuxvirt.macvtap.preflight) uses P(linuxvirt.macvtap.fleet_comparison#filter), which has them too.
   - Unset variables have the defaults of the roles.
   - Domains with the same UUID on several hosts count as one domain that can migrate. So do domains of the same name on
     hosts that share a segment, unless several UUIDs are known. Their NICs may have the same addresses on these hosts.

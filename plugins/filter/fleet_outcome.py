@@ -11,7 +11,7 @@ short_description: Return the outcome of a check of a fleet, for jobs
 version_added: 0.2.0
 description:
   - Returns a state for each host and for the fleet, the differences between hosts and inventory, and the numbers.
-  - The playbooks C(linuxvirt.macvtap.verify) and C(linuxvirt.macvtap.preflight) use it.
+  - The playbook C(linuxvirt.macvtap.verify) uses it.
 options:
   _input:
     description: The names of all hosts.

@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError
 from fleet import declared, found, iface, mac, network
 
 from ansible_collections.linuxvirt.macvtap.plugins.filter import (
+    fleet_comparison,
     fleet_conflicts,
     fleet_gaps,
     fleet_overview,
@@ -111,7 +112,7 @@ _FLEETS = (json.loads(json.dumps(_FLEET, default=str)),)
 
 def _of_hosts(fleet: t.Any) -> None:
     """Read what a host may choose: its results. Declarations are the controller's own."""
-    for one in (fleet_conflicts, fleet_gaps, fleet_undeclared, fleet_summary):
+    for one in (fleet_comparison, fleet_conflicts, fleet_gaps, fleet_undeclared, fleet_summary):
         name = one.__name__.rpartition(".")[2]
         vars(one)[name](fleet)
 

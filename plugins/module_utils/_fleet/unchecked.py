@@ -16,7 +16,8 @@ _ANSIBLE_PREFIX = re.compile(
 _COMPARED = "its declarations were compared"
 # The beginning of the reason why a host was not compared, if Ansible cannot connect to it.
 UNREACHABLE = "cannot be reached"
-# What the gaps are about that are declared guests which no host has.
+# What the gaps are about: a whole host, and declared guests which no host has.
+HOST = "host"
 NOWHERE = "nowhere"
 
 
@@ -32,7 +33,7 @@ def of_host(name: str, data: Values) -> list[dict[str, str]]:
     found = data.get("found") or {}
     # A host without libvirt may be no hypervisor, or not yet.
     declares = (data.get("declared") or {}).get("macvtap_domains_interfaces")
-    reasons = [("host", host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
+    reasons = [(HOST, host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
     reasons += [("domain", reason) for reason in _of_domains(found, declares)]
     return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
 

@@ -40,7 +40,7 @@ def outcome(
     """
     read = {host: _of_host(host, run) for host, run in hosts.items()}
     for gap in gaps:
-        if gap["what"] in {"host", "libvirt"} and gap["host"] in read:
+        if gap["what"] in {unchecked.HOST, "libvirt"} and gap["host"] in read:
             state = "unreachable" if gap["reason"].startswith(unchecked.UNREACHABLE) else "failed"
             read[gap["host"]]["lost"] = (state, gap["reason"])
         elif gap["what"] == unchecked.NOWHERE and gap["host"] in read and hosts[gap["host"]].plan is not None:
