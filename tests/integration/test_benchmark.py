@@ -32,6 +32,8 @@ _SIZE = figures.Size(
     domains=3,
     one_by_one=1,
     hosts=4,
+    # Each hypervisor is two hosts.
+    fleets=(4,),
     memories=(192,),
     guests=(1, 2),
     recorded=(1, 2),
@@ -62,6 +64,7 @@ _KEYS = {
     },
     "guarded_guest": {"guest": {"guarded_stream", "guarded_frames", "guarded_answer"}},
     "preflight": {"compare": {"compare", "compare large"}},
+    "fleet": {"again": {"site 4"}},
     "finding": {"addresses": {"addresses"}, "inventory": {"inventory"}},
 }
 # The others may be missing: a peer that is not installed is not measured.
@@ -76,7 +79,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for netwo
 @pytest.fixture(scope="module", params=_KEYS)
 def module(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
-    if name in {"libvirt_direct_iface", "pauses", "migration", "finding", "guarded_guest"} and not all(
+    if name in {"libvirt_direct_iface", "pauses", "migration", "fleet", "finding", "guarded_guest"} and not all(
         map(shutil.which, ("libvirtd", "qemu-system-x86_64"))
     ):
         pytest.skip("needs libvirtd and qemu-system-x86_64")
