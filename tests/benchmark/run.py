@@ -28,6 +28,7 @@ import links
 import migration
 import netns
 import pauses
+import recorded
 import report
 import tasks
 import traffic
@@ -86,6 +87,7 @@ SUITES = {
     "guarded_guest": Suite(hypervisors.session, {"guest": guarded_guest.guarded}, domains.run_once, ()),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
     "fleet": Suite(converged.session, {"again": converged.again}, converged.run_once, ()),
+    "recorded": Suite(fleets.session, {"again": recorded.again}, fleets.run_once, ()),
     "finding": Suite(
         hypervisors.session,
         {"addresses": finding.module, "inventory": finding.inventory},

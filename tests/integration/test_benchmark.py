@@ -65,6 +65,7 @@ _KEYS = {
     "guarded_guest": {"guest": {"guarded_stream", "guarded_frames", "guarded_answer"}},
     "preflight": {"compare": {"compare", "compare large"}},
     "fleet": {"again": {"site 4"}},
+    "recorded": {"again": {"recorded 4", "recorded growth"}},
     "finding": {"addresses": {"addresses"}, "inventory": {"inventory"}},
 }
 # The others may be missing: a peer that is not installed is not measured.
