@@ -45,42 +45,19 @@ _value:
 
 import typing as t
 
-from ansible.errors import AnsibleError, AnsibleFilterError
-from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.errors import AnsibleFilterError
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import host_variables
 
 
 def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
     """Return this collection's variables of ``hosts``, but for those that preflight leaves out."""
     try:
-        read = {host: hostvars[host] for host in hosts}
-        return {host: _of(own) for host, own in read.items() if boolean(own.get("macvtap_preflight", True))}
+        read = host_variables.declarations(hostvars, hosts)
     except (AttributeError, KeyError, TypeError) as exc:
         message = f"the input must be hostvars, with {', '.join(map(str, hosts))}"
         raise AnsibleFilterError(f"fleet_declarations: {message}") from exc
-
-
-def _of(variables: t.Any) -> dict[str, t.Any]:
-    known = [name for name in variables if names.is_known(name)]
-    try:
-        return {"declared": {name: _plain(variables[name]) for name in known}, "outside": True}
-    except AnsibleError as exc:
-        return {"declared": {}, "outside": True, "unreadable": str(exc)}
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Return ``value`` with all templates resolved. Reading a value resolves it.
-
-    :raises AnsibleError: a template cannot be resolved.
-    """
-    if isinstance(value, t.Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    if type(value).__name__ in {"AnsibleUndefined", "StrictUndefined", "UndefinedMarker"}:
-        raise AnsibleError("it uses a variable that is not defined")
-    return value
+    return {host: {**one, "outside": True} for host, one in read.items()}
 
 
 class FilterModule:

@@ -73,7 +73,7 @@ def overview_text(
     if form not in forms:
         raise AnsibleFilterError(f"overview_text: form must be one of {', '.join(forms)}, found {form!r}")
     try:
-        return forms[form]([] if before is None else changes.changes(before, report))
+        return forms[form]([] if before in (None, "") else changes.changes(before, report))
     except MacvtapError as exc:
         raise AnsibleFilterError(f"overview_text: {exc}") from exc
     except (AttributeError, KeyError, TypeError) as exc:

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 # More digits than any number of the kernel or of libvirt has. int() refuses a text of thousands.
 _MOST_DIGITS = 20
+# Control characters, also those of terminals, and those that change the direction of text.
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
 
 
 def number(text: str) -> int | None:
@@ -18,6 +21,11 @@ def number(text: str) -> int | None:
     ``str.isdigit`` takes characters that ``int`` refuses, such as ².
     """
     return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit() else None
+
+
+def printable(value: t.Any) -> str:
+    """Return a value that comes from a host as text that is safe on a terminal; "" for None."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "" if value is None else str(value))
 
 
 def join_names(names: t.Sequence[str], most: int = 5) -> str:

@@ -36,6 +36,8 @@ def names_set_by(tasks: t.Any) -> set[str]:
     found = set()
     for task in tasks or ():
         found |= {*task.get("vars", {}), *task.get("ansible.builtin.set_fact", {})}
+        # For other jobs.
+        found |= {*task.get("ansible.builtin.set_stats", {}).get("data", {})}
         found |= {task["register"]} if "register" in task else set()
         for inner in ("roles", "tasks", "post_tasks", "block", "rescue"):
             found |= names_set_by(task.get(inner))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import pathlib
 import re
@@ -133,3 +134,25 @@ def section(heading: str) -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (found,) = re.findall(rf"(?ms)^### {re.escape(heading)}$(.*?)(?=^##)", text)
     return str(found)
+
+
+def plays(playbook: str) -> list[dict[str, t.Any]]:
+    found = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))
+    return [play for play in found if "ansible.builtin.import_playbook" not in play]
+
+
+@pytest.mark.parametrize("playbook", ["preflight", "verify", "show", "report", "evacuate", "return"])
+def test_no_strategy_of_the_user_lets_hosts_run_ahead_of_what_all_have_to_pass(playbook: str) -> None:
+    """With another strategy, Ansible ignores run_once and any_errors_fatal."""
+    needing = [
+        play
+        for play in plays(playbook)
+        if play.get("any_errors_fatal") or play.get("serial") or "run_once" in json.dumps(play)
+    ]
+    assert needing
+    assert {play.get("strategy") for play in needing} == {"ansible.builtin.linear"}
+
+
+@pytest.mark.parametrize("playbook", ["preflight", "show", "report"])
+def test_no_tag_leaves_a_look_at_the_fleet_out(playbook: str) -> None:
+    assert {play.get("tags") for play in plays(playbook)} == {"always"}

@@ -35,6 +35,9 @@ def main(playbook: str, options: list[str]) -> int:
     state = outcome["state"]
     if outcome["counts"].get("hosts") == 0 and code == UNREACHABLE:
         state = "unreachable"
+    elif code and not CODES[state]:
+        # The outcome does not know of everything that ended the run.
+        state = "failed"
     print(f"{playbook}: {state}")
     return CODES[state]
 

@@ -44,13 +44,16 @@ _INTERNAL = frozenset(
         "macvtap_plan",
         *(
             f"macvtap_preflight_{name}"
-            for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome")
+            for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome", "found")
         ),
         *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
-        *(f"macvtap_verify_{name}" for name in ("undeclared", "gaps", "outcome")),
+        *(f"macvtap_verify_{name}" for name in ("undeclared", "gaps", "outcome", "found", "written")),
         *(f"macvtap_domains_{name}" for name in ("late", "moved_fields", "unconnected", "running", "waiting", "still")),
-        *(f"macvtap_migration_{name}" for name in ("look", "looks", "planned", "moves", "stuck", "lines")),
+        *(
+            f"macvtap_migration_{name}"
+            for name in ("look", "looks", "planned", "moves", "stuck", "lines", "rests", "path")
+        ),
     )
 )
 _SIMILARITY = 0.85

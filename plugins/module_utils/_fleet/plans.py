@@ -9,6 +9,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import LINK_GONE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.summary import host_names
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import printable
 
 Plan = t.Mapping[str, t.Any]  # the result of macvtap_host_plan on one host
 
@@ -25,7 +26,7 @@ def grouped(texts: t.Iterable[tuple[str, str]]) -> list[str]:
     alike: dict[str, list[str]] = {}
     for host, text in texts:
         alike.setdefault(text, []).append(host)
-    return [f"{host_names(hosts)}: {text}" for text, hosts in alike.items()]
+    return [printable(f"{host_names(hosts)}: {text}") for text, hosts in alike.items()]
 
 
 def notes(plan: Plan) -> list[str]:

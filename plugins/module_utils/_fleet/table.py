@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.unchecked import NOWHERE
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned, printable
 
 # The maximum number of rows and of hosts for one conflict. fleet_conflicts returns all of them.
 _LIMIT = 12
@@ -26,17 +26,18 @@ def table(conflicts: t.Sequence[Values], gaps: t.Sequence[Values] = ()) -> str:
         count = len(rows)
         lines += remaining[:count]
         remaining = remaining[count:]
-        lines.append(f"{indent}{conflict['message']}")
+        lines.append(printable(f"{indent}{conflict['message']}"))
         if conflict.get("allowed"):
             lines.append(f"{indent}allowed by macvtap_preflight_allow")
         elif conflict["remedy"]:
-            lines.append(f"{indent}-> {conflict['remedy']}")
-    return "\n".join([*lines, *_gaps(gaps)])
+            lines.append(printable(f"{indent}-> {conflict['remedy']}"))
+    return "\n".join([*lines, *map(printable, _gaps(gaps))])
 
 
 def _rows(number: int, conflict: Values) -> list[tuple[str, ...]]:
     first = (str(number), str(conflict["kind"]))
-    return [(*(("", "") if index else first), *row) for index, row in enumerate(_places(conflict["where"]))]
+    rows = enumerate(_places(conflict["where"]))
+    return [tuple(map(printable, (*(("", "") if index else first), *row))) for index, row in rows]
 
 
 def _places(where: t.Sequence[Values]) -> t.Iterator[tuple[str, ...]]:

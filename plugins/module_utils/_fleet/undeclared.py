@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import is_managed as is_shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_managed as is_managed_vlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names, printable
 
 _KINDS = {"macvtap": "link", "macvlan": "host interface", "vlan": "VLAN link"}
 
@@ -29,7 +29,7 @@ def by_host(fleet: t.Any) -> dict[str, list[str]]:
 
     :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    return {host.name: list(of_host(host)) for host in hosts(fleet)}
+    return {host.name: list(map(printable, of_host(host))) for host in hosts(fleet)}
 
 
 def of_host(host: Host) -> t.Iterator[str]:

@@ -16,8 +16,8 @@ Values = t.Mapping[str, t.Any]
 def comparison(fleet: t.Any, outside: t.Any, hosts: t.Sequence[str], time: str | None) -> dict[str, t.Any]:
     """Return what is found on the hosts of ``fleet``, as the filter fleet_comparison documents it.
 
-    ``fleet`` is as in :func:`compare.conflicts`. So is ``outside``, whose hosts are not checked. ``hosts`` has the names
-    of all that there are to check. ``time`` is when they were looked at.
+    ``fleet`` is as in :func:`compare.conflicts`. So is ``outside``, whose hosts are not checked. ``hosts`` has the
+    names of all that there are to check. ``time`` is when they were looked at.
 
     :raises MacvtapError: ``fleet`` or ``outside`` is not a dictionary of dictionaries.
     """

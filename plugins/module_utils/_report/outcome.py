@@ -9,8 +9,8 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import plans, unchecked
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.text import count, printable, shown
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.text import count, shown
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned, printable
 
 Values = t.Mapping[str, t.Any]
 Lines = t.Iterator[str]
@@ -137,7 +137,7 @@ def table(result: Values) -> list[str]:
     return [
         *(aligned([_HEAD, *rows]) if rows else []),
         *([f"and {count(more, 'difference')} more"] if more else []),
-        *map(printable, plans.grouped((one["host"], one["note"]) for one in result["notes"])),
+        *plans.grouped((one["host"], one["note"]) for one in result["notes"]),
         *_lost(result),
         _conclusion(result["counts"]),
     ]

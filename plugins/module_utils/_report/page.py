@@ -7,6 +7,7 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.picture import picture
 
@@ -22,7 +23,7 @@ def page(report: Values, changes: t.Sequence[Values] = (), *, title: str, made: 
 
     def printable(value: t.Any) -> t.Any:
         # What a macro of the template returns is escaped already.
-        return value if isinstance(value, Markup) else text.printable(value)
+        return value if isinstance(value, Markup) else _text.printable(value)
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned, printable
 
 Values = t.Mapping[str, t.Any]
 Rows = t.List[t.Tuple[str, ...]]
@@ -54,8 +54,6 @@ COLUMNS: tuple[Column, ...] = (
     ("multicast", lambda row: row["multicast"]),
     ("declared", declared),
 )
-# Control characters, also those of terminals, and those that change the direction of text.
-_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
 # What Markdown or the HTML in it reads as more than text.
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:@/])")
 
@@ -166,11 +164,6 @@ def _row(cells: t.Iterable[str], *, escape: bool = True) -> str:
 
 def _escaped(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
-
-
-def printable(value: t.Any) -> str:
-    """Return a value that comes from a host as text that is safe on a terminal; "" for None."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "" if value is None else str(value))
 
 
 def shown(value: t.Any) -> str:

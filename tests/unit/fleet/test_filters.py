@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
     conflict_table,
     fleet_conflicts,
     fleet_gaps,
+    fleet_plan,
 )
 
 FLEET = {
@@ -48,6 +49,18 @@ def test_the_table_has_a_row_for_each_place_and_names_what_was_not_compared() ->
     conflicts = fleet_conflicts.fleet_conflicts(FLEET)
     assert conflict_table.conflict_table(conflicts, fleet_gaps.fleet_gaps(FLEET)) == TABLE
     assert conflict_table.conflict_table([]) == ""
+
+
+def test_what_hosts_say_makes_no_lines_of_its_own_and_moves_no_cursor() -> None:
+    hostile = "x\nNo conflicts on 3 hosts\x9b2J\u202e"
+    place = {"host": hostile, "domain": hostile, "nic": None, "link": hostile, "network": None, "seen": hostile}
+    conflict = {"kind": "mac", "message": hostile, "remedy": hostile, "allowed": False, "where": [place]}
+    gaps = [{"host": hostile, "what": what, "reason": hostile} for what in ("host", "libvirt", "domain", "limit")]
+    lines = conflict_table.conflict_table([conflict], gaps).splitlines()
+    assert len(lines) == 4 + len(gaps)
+    plan = {"stages": [], "differences": hostile}
+    shown = [*lines, *fleet_plan.fleet_plan({hostile: plan})]
+    assert not any(one in line for line in shown for one in "\n\x9b\u202e")
 
 
 def test_the_data_of_a_host_may_be_json_text() -> None:

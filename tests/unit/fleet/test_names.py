@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 import yaml
 from compared import H1, NOTHING
@@ -18,6 +20,26 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
         roles |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
         roles |= set(yaml.safe_load((path.parents[1] / "defaults/main.yml").read_text()))
     assert roles == names.KNOWN
+
+
+def results(value: t.Any) -> t.Iterator[str]:
+    """Yield the variables that tasks set, wherever they are."""
+    if isinstance(value, list):
+        for one in value:
+            yield from results(one)
+    elif isinstance(value, dict):
+        yield from value.get("ansible.builtin.set_fact", ())
+        yield from [value["register"]] if "register" in value else ()
+        for inner in value.values():
+            yield from results(inner)
+
+
+def test_what_the_roles_and_playbooks_set_is_no_misspelt_variable_of_a_run_after_them() -> None:
+    files = [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    found = {name for path in files for name in results(yaml.safe_load(path.read_text(encoding="utf-8")))}
+    assert {"macvtap_plan", "macvtap_preflight_found", "macvtap_migration_rests"} <= found
+    assert list(names.misspelt(found)) == []
+    assert list(names.unknown(found)) == []
 
 
 @pytest.mark.parametrize(
