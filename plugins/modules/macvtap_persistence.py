@@ -31,6 +31,8 @@ description:
     alone on its parent.
   - Addresses and routes of shims that would disconnect the host at the next boot are refused, as
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would disconnect it now.
+  - What would disconnect the host at the next boot is refused, as M(linuxvirt.macvtap.macvtap_link) and
+    M(linuxvirt.macvtap.vlan_link) refuse what would disconnect it now.
   - Nothing is reloaded that could disturb a link. The files take effect at the next boot. systemd reloads its units,
     and networkd its files if only files for these links can have changed.
   - A shim with O(shims[].dhcp4) that exists and has no IPv4 address gets one now. The task waits for it, a minute at
@@ -226,8 +228,9 @@ options:
     description:
       - Allow configuration that removes IP addresses or routes of the host at the next boot, or may cut off Ansible's
         connection. Warnings show what is lost.
-      - Otherwise these are refused, a link in mode V(passthru) on a parent with such addresses or routes, a link with
-        such addresses or routes that would lose O(arp), and shims that would make the host unreachable.
+      - Otherwise these are refused. A link in mode V(passthru) on a parent with such addresses or routes. A VLAN link,
+        or a link in mode V(source) with O(nodst), that receives frames the host needs. Removing the configuration of a
+        link with such addresses or routes, or changing it. Shims that would make the host unreachable.
     type: bool
     default: false
   lock_timeout:

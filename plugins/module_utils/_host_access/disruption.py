@@ -28,6 +28,8 @@ class Loss(enum.Enum):
     # __netif_receive_skb_core(): vlan_do_receive() comes before bridges and macvlan links, and consumes tagged frames
     # even if the VLAN link is down.
     VLAN = ("a VLAN link with this ID on it, which receives the frames first,", "would cut them off")
+    # Nothing happens to it before the next boot, which creates it no longer.
+    UNCONFIGURED = ("removing its configuration for the next boot", "would remove them then")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 # The option of all modules by which a user allows this.
 ALLOW = "allow_host_disconnect"
 
-_WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
+_WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN, Loss.UNCONFIGURED)
 # Options that prevent a disruption which users may not have asked for: the role sets them for all links.
 _INSTEAD = {
     Loss.ARP: ", set arp: true (in the role macvtap_links_guest_only: false)",
