@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Connection,
     Reach,
     family,
+    is_managed,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import BRIDGES, Tree, needing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
@@ -147,7 +148,8 @@ def _cut_off(disruption: Disruption, reach: Reach, tree: Tree) -> tuple[str, str
     if disruption.loss is Loss.RA:
         reach = _advertised(target, reach)
     concerned = list(_concerned(disruption, target, tree))
-    return _cut_connection(disruption, target, concerned, reach) or _cut_own(disruption, target, concerned, reach)
+    found = _cut_connection(disruption, target, concerned, reach) or _cut_own(disruption, target, concerned, reach)
+    return found and (found[0], disruption.hint or found[1])
 
 
 def _cut_connection(
@@ -243,6 +245,11 @@ def _concerned(disruption: Disruption, target: Link, tree: Tree) -> t.Iterator[L
     if disruption.loss is Loss.VLAN:
         yield from _tagged(target, disruption.vlan, tree)
         return
+    if disruption.loss is Loss.UNMANAGED:
+        # Its manager puts it into a bridge, and creates links on it; but not ours, and not those of guests.
+        ours = {link.name: link for link in tree.above(target) if _is_ours(link)}
+        yield from needing(target, tree, exclude=ours)
+        return
     yield target
     if disruption.mtu is not None and disruption.mtu < IPV6_MTU:
         # The kernel lowers the MTU of the links on it too, and disables IPv6 below its minimum.
@@ -267,3 +274,7 @@ def _tagged(target: Link, vlan: tuple[int | None, str | None], tree: Tree) -> t.
             if vlan == (bridge.bridge_pvid, "802.1Q"):
                 # The PVID, whose frames it receives untagged.
                 yield bridge
+
+
+def _is_ours(link: Link) -> bool:
+    return link.kind == "macvtap" or vlan_model.is_managed(link) or is_managed(link)

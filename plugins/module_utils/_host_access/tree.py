@@ -28,9 +28,9 @@ class Tree:
         return self._above.get(link.index, [])
 
 
-def needing(target: Link, tree: Tree) -> t.Iterator[Link]:
+def needing(target: Link, tree: Tree, exclude: Links | None = None) -> t.Iterator[Link]:
     """Yield ``target`` and what depends on it: links on it, bridges that it is a port of, and so on."""
-    found, new = {target.name: target}, [target]
+    found, new = {target.name: target, **(exclude or {})}, [target]
     while new:
         one = new.pop(0)
         yield one

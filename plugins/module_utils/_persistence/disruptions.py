@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the host loses by new boot configuration. Pure.
+"""What the host loses by new boot configuration: at the next boot, or as soon as a network manager reads it. Pure.
 
 What a link takes from the host is decided by the code that macvtap_link and vlan_link use for it, too.
 """
@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vl
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import Attributes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Desired, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.planner import written_of
@@ -28,7 +29,10 @@ def of_plan(resolved: Resolved, host: Host, planned: Plan[File]) -> list[Disrupt
     """Return what the ``resolved`` links take from the host, and what its links lose by the planned files."""
     after = predicted(planned, host.files)
     paths = {name: one.entry.path for name, one in resolved.decisions.items()}
-    return [*of_links(resolved.links, host.links), *_unconfigured(host, after, paths)]
+    gone = list(_unconfigured(host, after, paths))
+    released = _released(host, after, paths)
+    names = {one.link for one in gone}
+    return [*of_links(resolved.links, host.links), *gone, *(one for one in released if one.link not in names)]
 
 
 def of_links(desired: t.Iterable[Desired], links: Links) -> t.Iterator[Disruption]:
@@ -84,3 +88,37 @@ def _unconfigured(host: Host, after: t.Mapping[str, File], paths: t.Mapping[str,
         if link.kind == "macvtap" or vlan_model.is_managed(link):
             # Otherwise something else creates it.
             yield Disruption(name, Loss.UNCONFIGURED, paths.get(name, "purge"))
+
+
+def _released(host: Host, after: t.Mapping[str, File], paths: t.Mapping[str, str]) -> t.Iterator[Disruption]:
+    """Yield the links that a manager configures now, and that these files take from it."""
+    ignored = managers.ignored_by_networkmanager(after) - managers.ignored_by_networkmanager(host.files)
+    for link in _here(host):
+        name, file, new = link.name, host.networkd.get(link.index), managers.file_of(link.name, after)
+        by_networkd = file and new != managers.file_of(name, host.files) and managers.releases(name, file, after)
+        hint = "Set persistence: none for this link"
+        if by_networkd:
+            drop_in = f"{managers.network_file(name)}.d/address.conf"
+            hint = f"Have networkd set its addresses by {drop_in}" if new is not None else ""
+        if by_networkd or (name in ignored and host.networkmanager.get(link.index)):
+            yield _unmanaged(link, paths.get(name, "purge"), hint)
+
+
+def by_networkd(host: Host, planned: Plan[File]) -> list[Disruption]:
+    """Return the links that networkd configures now, and may no longer, or otherwise, once it reads our files."""
+    paths = {*host.files, *predicted(planned, host.files)}
+    known = ((link, host.networkd.get(link.index)) for link in _here(host))
+    # It may still configure a link by one that is gone.
+    return [
+        _unmanaged(link)
+        for link, file in known
+        if file and (managers.is_for(link.name, file) or managers.file_of(link.name, paths))
+    ]
+
+
+def _here(host: Host) -> t.Iterator[Link]:
+    return (link for link in host.links.values() if link.netns is None)
+
+
+def _unmanaged(link: Link, path: str = "", hint: str = "") -> Disruption:
+    return Disruption(link.name, Loss.UNMANAGED, path, declared=link.kind == SHIM, hint=hint)

@@ -78,11 +78,13 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         def inquire(current: Host) -> _Answers:
             resolved, planned = planner.resolved_of(entries(current), current), plan(current)
             lost = disruptions.of_plan(resolved, current, planned)
-            # How the host is reached matters only if something is taken from it.
-            reach = monitor.observe() if lost else Reach()
+            configured = disruptions.by_networkd(current, planned)
+            # How the host is reached matters only if something may be taken from it.
+            reach = monitor.observe() if lost or configured else Reach()
             warnings = reachability.check(lost, reach, current.links, allowed=params[ALLOW])
+            needed = {one.link for one in configured if reachability.cut_off(one, reach, current.links)}
             unread = activate.unread(run) if current.networkd else ()
-            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, planned.steps, unread))
+            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, planned, unread, needed))
 
         outcome = converge(
             observe=observe,
