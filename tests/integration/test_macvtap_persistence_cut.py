@@ -19,6 +19,7 @@ pytestmark = [*ROOT_ONLY, pytest.mark.skipif(not shutil.which(PROGRAM), reason="
 
 LINK: dict[str, t.Any] = {"name": "mt0", "parent": "eth0", "mode": "bridge", "arp": True}
 MATCH, ADDRESS = "[Match]\\nName=mt0\\n", "[Network]\\nAddress=192.0.2.1/24\\nGateway=192.0.2.254\\n"
+DROP_IN = f"{ETC}/05-macvtap-mt0.network.d"
 LOG = "/run/networkd.log"
 # With a read-only /sys it does not wait for udev.
 START = f"""
@@ -92,8 +93,7 @@ def test_networkd_keeps_a_link_that_the_host_needs(networkd: Host) -> None:
 
 def test_a_link_with_a_drop_in_keeps_what_that_sets(networkd: Host) -> None:
     start(networkd)
-    drop_in = f"{ETC}/05-macvtap-mt0.network.d"
-    networkd.sh(f"mkdir {drop_in}; printf '{ADDRESS}' > {drop_in}/address.conf; touch -d '2 seconds ago' {drop_in}/*")
+    networkd.sh(f"mkdir {DROP_IN}; printf '{ADDRESS}' > {DROP_IN}/address.conf; touch -d '2 seconds ago' {DROP_IN}/*")
     networkd.done(**LINK)
     wait(networkd, "ip route show default | grep -q 'dev mt0'")
     before = networkd.files()
@@ -105,10 +105,20 @@ def test_a_link_with_a_drop_in_keeps_what_that_sets(networkd: Host) -> None:
     assert networkd.run(purge=True)["msg"].startswith(
         "purge: mt0 has addresses of the host (192.0.2.1/24), and removing"
     )
-    networkd.sh(f"rm -r {drop_in}")
+    networkd.sh(f"rm -r {DROP_IN}")
     refused = networkd.run(**LINK)["msg"]
-    assert f"Have networkd set its addresses by {drop_in}/address.conf, or set" in refused
-    before.pop(f"{drop_in}/address.conf", None)
+    assert f"Have networkd set its addresses by {DROP_IN}/address.conf, or set" in refused
+    before.pop(f"{DROP_IN}/address.conf", None)
     assert (networkd.files(), reached(networkd)) == (before, REACHED)
     assert networkd.done(**LINK, state="absent", allow_host_disconnect=True)["changed"]
+    assert reached(networkd) == REACHED
+
+
+def test_networkd_does_not_begin_with_a_link_that_the_host_needs(networkd: Host) -> None:
+    """By a drop-in that leaves out the address which something else has set."""
+    start(networkd)
+    networkd.sh("ip address add 192.0.2.1/24 dev mt0; ip route add default via 192.0.2.254 dev mt0")
+    networkd.sh(f"mkdir {DROP_IN}; printf '[Link]\\nRequiredForOnline=no\\n' > {DROP_IN}/more.conf")
+    done = networkd.done(**LINK)
+    assert "From the next boot or networkctl reload on, it configures mt0 by" in json.dumps(done["warnings"])
     assert reached(networkd) == REACHED

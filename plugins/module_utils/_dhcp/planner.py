@@ -41,12 +41,14 @@ def plan(
     own = [path for path in touched if _is_of_a_link(path)]
     # Changes of the uplink's files take effect at the next boot.
     others = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
-    others += tuple(_stale(host, files, {*touched, *unread}, needed))
+    stale = dict(_stale(host, files, {*touched, *unread}, needed))
+    others += tuple(stale.values())
     leases = tuple(_lease(one, host, others) for one in resolved.links if one.manager)
     reload = bool(own or any(RELOAD in lease.commands for lease in leases)) and not others and bool(host.networkd)
     commands: list[Command] = [RELOAD] if reload else []
     absent = {name for name, one in resolved.decisions.items() if one.absent}
     warnings = [_reassigned(name, file, files, now=reload) for name, file in _foreign(resolved, host, files)]
+    warnings += [_deferred(name, path) for name, path in stale.items() if not host.networkd.get(host.links[name].index)]
     for step, file in ((step, step.before) for step in steps if step.removes and step.before is not None):
         for name, kind in links_of(file).items():
             is_profile = step.target == managers.profile_file(name)
@@ -60,18 +62,18 @@ def plan(
 
 def _stale(
     host: Host, files: t.Container[str], changed: t.Container[str], needed: t.Collection[str]
-) -> t.Iterator[str]:
-    """Yield our files because of which a reload would take the addresses of a link that networkd configures now."""
-    for link in host.links.values():
-        current = host.networkd.get(link.index) if link.netns is None else None
-        if not current:
-            continue
-        new = managers.file_of(link.name, files)
-        if managers.is_for(link.name, current) and current not in files:
-            if link.kind == SHIM or link.name in needed:
-                yield current
-        elif link.name in needed and new is not None and (new != current or new in changed):
-            yield new
+) -> t.Iterator[tuple[str, str]]:
+    """Yield links whose addresses a reload would remove, and our files because of which it would."""
+    for link in (link for link in host.links.values() if link.netns is None):
+        name, current, new = link.name, host.networkd.get(link.index), managers.file_of(link.name, files)
+        if current and managers.is_for(name, current) and current not in files:
+            if link.kind == SHIM or name in needed:
+                yield name, current
+        elif name in needed and new is not None:
+            # When networkd begins to configure a link, it removes what others have set.
+            configures = current or new == managers.network_file(name)
+            if (current and new != current) or (configures and new in changed):
+                yield name, new
 
 
 def _foreign(resolved: Resolved, host: Host, files: t.Container[str]) -> t.Iterator[tuple[str, str]]:
@@ -92,6 +94,13 @@ def _reassigned(name: str, file: str, files: t.Container[str], *, now: bool) -> 
         else f"leaves {name} alone"
     )
     return f"networkd configures {name}, because {file} matches it. {when} {how}"
+
+
+def _deferred(name: str, path: str) -> str:
+    return (
+        f"networkd does not configure {name} now, and was not reloaded, because it would remove the addresses that "
+        f"{name} has. From the next boot or networkctl reload on, it configures {name} by {path} and its drop-ins alone"
+    )
 
 
 def _is_of_a_link(path: str) -> bool:

@@ -105,15 +105,17 @@ def _released(host: Host, after: t.Mapping[str, File], paths: t.Mapping[str, str
 
 
 def by_networkd(host: Host, planned: Plan[File]) -> list[Disruption]:
-    """Return the links that networkd configures now, and may no longer, or otherwise, once it reads our files."""
-    paths = {*host.files, *predicted(planned, host.files)}
-    known = ((link, host.networkd.get(link.index)) for link in _here(host))
-    # It may still configure a link by one that is gone.
-    return [
-        _unmanaged(link)
-        for link, file in known
-        if file and (managers.is_for(link.name, file) or managers.file_of(link.name, paths))
-    ]
+    """Return the links that networkd may give up, begin with, or configure otherwise, once it reads our files."""
+    after = predicted(planned, host.files)
+    return [_unmanaged(link) for link in _here(host) if _may_change(link, host, after)]
+
+
+def _may_change(link: Link, host: Host, after: t.Mapping[str, File]) -> bool:
+    file, new = host.networkd.get(link.index), managers.file_of(link.name, after)
+    if file:
+        # It may still configure the link by one that is gone.
+        return new is not None or managers.is_for(link.name, file)
+    return link.index in host.networkd and new == managers.network_file(link.name)
 
 
 def _here(host: Host) -> t.Iterator[Link]:

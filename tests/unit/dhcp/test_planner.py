@@ -162,6 +162,18 @@ def test_networkd_is_not_reloaded_if_an_earlier_run_wrote_what_it_has_not_read()
         assert plan(host, link(), needed={"eth0.20"}).commands == (model.RELOAD,)
 
 
+def test_networkd_does_not_begin_to_configure_a_link_that_the_host_needs() -> None:
+    """It would remove what others have set. Without networkd's own file it begins nothing."""
+    host = with_vlan(None, extended=True)
+    leases = plan(host, ON, needed={"eth0.20"})
+    assert leases.commands == ()
+    assert "was not reloaded, because it would remove the addresses that eth0.20 has" in leases.warnings[0]
+    assert leases.warnings[0].endswith(f"it configures eth0.20 by {OURS} and its drop-ins alone")
+    assert plan(after(host, ON), link(), unread=[OURS], needed={"eth0.20"}).commands == ()
+    for there, needed in ((host, "eth0"), (with_vlan(None), "eth0.20")):
+        assert plan(there, ON, needed={needed}) == model.Leases(commands=(model.RELOAD,))
+
+
 def test_a_shim_waits_for_its_address_while_a_reload_would_cut_off_the_host() -> None:
     host = replace(
         with_vlan(f"{ETC}/50-vlan20.network"), links={**LINKS, "eth0.20": VLAN, "host0": replace(THERE, index=10)}

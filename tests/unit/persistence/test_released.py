@@ -110,4 +110,6 @@ def test_the_links_that_a_reload_of_networkd_may_change() -> None:
     assert changing(ours, vlan()) == changing(after(ours, vlan()), vlan(state="absent")) == ["eth0.20"]
     # By a file that somebody has removed since networkd read it.
     assert changing(ours, link()) == ["eth0.20"]
+    # It begins to, by a user's drop-in.
+    assert changing(host(VLAN, extended="eth0.20"), vlan()) == ["eth0.20"]
     assert changing(theirs, link()) == changing(host(VLAN), vlan()) == changing(host(networkd=THEIRS), vlan()) == []
