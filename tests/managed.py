@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
 
 from support import run_module
@@ -16,6 +17,8 @@ MAC = "52:54:00:00:00:01"
 ETC = "/etc/systemd/network"
 PROGRAM = "/etc/linuxvirt-macvtap/make-links"
 LINKS = "/etc/linuxvirt-macvtap/links"
+# Scripts instead of programs.
+FAKE = "/run/fake"
 # All that the role would say of a link.
 LINK: dict[str, t.Any] = {
     "name": "mt-0",
@@ -59,12 +62,17 @@ class Host:
 
     def run(self, module: str = "macvtap_persistence", **params: t.Any) -> dict[str, t.Any]:
         how = {key: params.pop(key) for key in ("check", "diff", "python") if key in params}
-        return run_module(module, params, prefix=self.hv.prefix, **how)
+        return run_module(module, params, prefix=[*self.hv.prefix, "env", f"PATH={FAKE}:{os.environ['PATH']}"], **how)
 
     def done(self, module: str = "macvtap_persistence", **params: t.Any) -> dict[str, t.Any]:
         result = self.run(module, **params)
         assert result["rc"] == 0, result
         return result
+
+    def tool(self, name: str, script: str) -> None:
+        """Have modules run this script instead of the program of this name."""
+        text = f"#!/bin/sh\n{script}\n"
+        self.hv.run("install", "-D", "-m", "755", "/dev/stdin", f"{FAKE}/{name}", stdin=text)
 
     def files(self) -> dict[str, str]:
         """Return the modes of the files that tests have made, by their paths."""

@@ -31,8 +31,14 @@ description:
     alone on its parent.
   - Addresses and routes of shims that would disconnect the host at the next boot are refused, as
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would disconnect it now.
-  - Nothing is reloaded that could disturb a link. The files take effect at the next boot. systemd reloads its units,
-    and networkd its files if only files for these links can have changed.
+  - What would disconnect the host at the next boot is refused, as M(linuxvirt.macvtap.macvtap_link) and
+    M(linuxvirt.macvtap.vlan_link) refuse what would disconnect it now.
+  - So is taking a link from networkd or NetworkManager that has addresses or routes of the host, or Ansible's
+    connection, and that the manager configures now. To have networkd configure such a link, put its addresses into a
+    drop-in, such as C(/etc/systemd/network/05-macvtap-eth0.20.network.d/address.conf).
+  - Nothing is reloaded that could disconnect the host. The files take effect at the next boot. systemd reloads its
+    units. networkd reloads its files if only files for these links can have changed, and none of a link that it
+    configures now and that the host needs.
   - A shim with O(shims[].dhcp4) that exists and has no IPv4 address gets one now. The task waits for it, a minute at
     most. A shim that has an address is left alone.
   - Files of earlier versions, by which a network manager created the links, are removed after the new ones are written.
@@ -136,8 +142,9 @@ options:
             server, domain, time server, MTU or host name. The request does not contain the host's name.
           - NetworkManager can load one profile, so the shim gets its address immediately.
           - networkd can only reload all its files. For a moment, each link whose files have changed then loses its
-            addresses. So networkd is reloaded only if no other file of its own has changed since it started. Otherwise
-            the address comes with the next boot or C(networkctl reload). A warning and RV(leases) show that.
+            addresses. So networkd is reloaded only if no other file of its own has changed since it started, and no
+            link that it configures would lose addresses that the host needs. Otherwise the address comes with the next
+            boot or C(networkctl reload). A warning and RV(leases) show that.
           - If no address comes, the task fails. The files stay, and the manager continues to ask.
           - If this is removed from an existing shim, its client may run until the next boot. A warning shows that.
         type: bool
@@ -226,8 +233,12 @@ options:
     description:
       - Allow configuration that removes IP addresses or routes of the host at the next boot, or may cut off Ansible's
         connection. Warnings show what is lost.
-      - Otherwise these are refused, a link in mode V(passthru) on a parent with such addresses or routes, a link with
-        such addresses or routes that would lose O(arp), and shims that would make the host unreachable.
+      - Otherwise these are refused. A link in mode V(passthru) on a parent with such addresses or routes. A VLAN link,
+        or a link in mode V(source) with O(nodst), that receives frames the host needs. Removing the configuration of a
+        link with such addresses or routes, changing it, or taking the link from the network manager that configures
+        it. Shims that would make the host unreachable.
+      - If this is true, networkd is not reloaded while it configures such a link, which keeps its addresses until the
+        next boot.
     type: bool
     default: false
   lock_timeout:

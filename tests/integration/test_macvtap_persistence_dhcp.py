@@ -9,19 +9,18 @@ vm has real ones.
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 
 import pytest
-from managed import ETC, Host
-from support import ROOT_ONLY, run_module
+from managed import ETC, FAKE, Host
+from support import ROOT_ONLY
 
 pytestmark = ROOT_ONLY
 
 SHIM: dict[str, t.Any] = {"name": "host-0", "parent": "eth0", "dhcp4": True, "guests": ["192.0.2.20/31"]}
 OWN = f"{ETC}/05-macvtap-host-0.network"
 # What has been told, and which files were there then.
-TOLD = "/run/fake/told"
+TOLD = f"{FAKE}/told"
 LEASE = "ip address add 192.0.2.130/32 dev host-0 valid_lft 600 preferred_lft 600"
 
 
@@ -38,19 +37,14 @@ def make_shim(host: Host) -> None:
     )
 
 
-def tool(host: Host, name: str, script: str) -> None:
-    host.sh(f"mkdir -p /run/fake; cat > /run/fake/{name} <<'END'\n#!/bin/sh\n{script}\nEND\nchmod +x /run/fake/{name}")
-
-
 def networkctl(host: Host, *, started: str, script: str = LEASE) -> None:
-    host.sh(f"rm -rf /run/fake {ETC}/*macvtap*")
-    tool(host, "systemctl", f'echo "{started}"')
-    tool(host, "networkctl", f'(echo "$@"; find {ETC} -type f) >> {TOLD}; {script}')
+    host.sh(f"rm -rf {FAKE} {ETC}/*macvtap*")
+    host.tool("systemctl", f'echo "{started}"')
+    host.tool("networkctl", f'(echo "$@"; find {ETC} -type f) >> {TOLD}; {script}')
 
 
 def persist(host: Host, *, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
-    prefix = [*host.hv.prefix, "env", f"PATH=/run/fake:{os.environ['PATH']}"]
-    return run_module("macvtap_persistence", {"shims": [{**SHIM, **params}]}, prefix=prefix, check=check)
+    return host.run(shims=[{**SHIM, **params}], check=check)
 
 
 def told(host: Host) -> list[str]:
@@ -99,7 +93,7 @@ def test_a_managers_error_is_shown_and_the_files_stay(host: Host) -> None:
     host.sh("mkdir -p /run/NetworkManager/devices")
     host.sh("printf '[device]\nmanaged=true\n' > /run/NetworkManager/devices/$(cat /sys/class/net/eth0/ifindex)")
     make_shim(host)
-    tool(host, "nmcli", 'case "$*" in *" up "*) echo "No suitable device found" >&2; exit 4;; esac')
+    host.tool("nmcli", 'case "$*" in *" up "*) echo "No suitable device found" >&2; exit 4;; esac')
     failed = persist(host)
     message = (
         "host-0 gets no address: nmcli --wait 60 connection up id macvtap-host-0 failed: No suitable device found. "

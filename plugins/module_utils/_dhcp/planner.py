@@ -3,7 +3,8 @@
 """Which commands make the network managers ask for a shim's address now, after the files are written. Pure.
 
 No other link may be disturbed. networkd can only reload all files, and then reconfigures each link whose files have
-changed since it read them. So it is reloaded only if no file of another link can have changed.
+changed since it read them. So it is reloaded only if no file of another link can have changed, and none of a link that
+has addresses of the host from it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import RELOAD, Command, Lease, Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, lease_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
@@ -27,18 +28,27 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
-def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: t.Sequence[str]) -> Leases:
-    """Plan the commands that follow ``steps``. ``unread`` are other files that networkd may not have read yet."""
+def plan(
+    resolved: Resolved, host: Host, planned: Plan[File], unread: t.Sequence[str], needed: t.Collection[str] = ()
+) -> Leases:
+    """Plan the commands that follow the ``planned`` changes of files.
+
+    ``unread`` are other files that networkd may not have read yet. ``needed`` are links that networkd configures now,
+    and by which the host is reached.
+    """
+    steps, files = planned.steps, predicted(planned, host.files)
     touched = [step.target for step in steps if step.target.startswith(f"{NETWORKD_DIR}/")]
     own = [path for path in touched if _is_of_a_link(path)]
     # Changes of the uplink's files take effect at the next boot.
     others = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
-    others += tuple(_stale(host, {step.target for step in steps if step.removes}))
+    stale = dict(_stale(host, files, {*touched, *unread}, needed))
+    others += tuple(stale.values())
     leases = tuple(_lease(one, host, others) for one in resolved.links if one.manager)
     reload = bool(own or any(RELOAD in lease.commands for lease in leases)) and not others and bool(host.networkd)
     commands: list[Command] = [RELOAD] if reload else []
     absent = {name for name, one in resolved.decisions.items() if one.absent}
-    warnings = []
+    warnings = [_reassigned(name, file, files, now=reload) for name, file in _foreign(resolved, host, files)]
+    warnings += [_deferred(name, path) for name, path in stale.items() if not host.networkd.get(host.links[name].index)]
     for step, file in ((step, step.before) for step in steps if step.removes and step.before is not None):
         for name, kind in links_of(file).items():
             is_profile = step.target == managers.profile_file(name)
@@ -50,12 +60,47 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
     return Leases(leases, tuple(commands), tuple(warnings))
 
 
-def _stale(host: Host, gone: t.Collection[str]) -> t.Iterator[str]:
-    """Yield removed files by which networkd still manages shims: a reload would take their addresses away."""
-    for link in host.links.values():
-        file = host.networkd.get(link.index) if link.kind == SHIM else None
-        if file and _is_of_a_link(file) and (file in gone or file not in host.files):
-            yield file
+def _stale(
+    host: Host, files: t.Container[str], changed: t.Container[str], needed: t.Collection[str]
+) -> t.Iterator[tuple[str, str]]:
+    """Yield links whose addresses a reload would remove, and our files because of which it would."""
+    for link in (link for link in host.links.values() if link.netns is None):
+        name, current, new = link.name, host.networkd.get(link.index), managers.file_of(link.name, files)
+        if current and managers.is_for(name, current) and current not in files:
+            if link.kind == SHIM or name in needed:
+                yield name, current
+        elif name in needed and new is not None:
+            # When networkd begins to configure a link, it removes what others have set.
+            configures = current or new == managers.network_file(name)
+            if (current and new != current) or (configures and new in changed):
+                yield name, new
+
+
+def _foreign(resolved: Resolved, host: Host, files: t.Container[str]) -> t.Iterator[tuple[str, str]]:
+    """Yield the links that networkd configures by a file of others, until it reads ours; with that file."""
+    for one in resolved.links:
+        link = host.links.get(one.link.name)
+        file = host.networkd.get(link.index) if link is not None and one.manager != NETWORKD else None
+        if file and managers.file_of(one.link.name, files) and not managers.is_for(one.link.name, file):
+            yield one.link.name, file
+
+
+def _reassigned(name: str, file: str, files: t.Container[str], *, now: bool) -> str:
+    path = managers.file_of(name, files)
+    when = "This run reloads networkd, which then" if now else "From the next boot or networkctl reload on, it"
+    how = (
+        f"configures {name} by {path} and its drop-ins alone"
+        if path == managers.network_file(name)
+        else f"leaves {name} alone"
+    )
+    return f"networkd configures {name}, because {file} matches it. {when} {how}"
+
+
+def _deferred(name: str, path: str) -> str:
+    return (
+        f"networkd does not configure {name} now, and was not reloaded, because it would remove the addresses that "
+        f"{name} has. From the next boot or networkctl reload on, it configures {name} by {path} and its drop-ins alone"
+    )
 
 
 def _is_of_a_link(path: str) -> bool:
@@ -99,7 +144,7 @@ def _step(lease: Lease) -> Step[Lease]:
 
 def _warning(lease: Lease) -> str:
     return (
-        f"{lease.name} has no IPv4 address yet, because networkd was not reloaded. A reload briefly removes the "
-        f"addresses of every link whose files have changed, and these may have: {join_names(lease.unread)}. Run "
-        "networkctl reload when that is acceptable, or wait for the next boot"
+        f"{lease.name} has no IPv4 address yet, because networkd was not reloaded. A reload removes the addresses "
+        "of every link whose files have changed, and then sets those that the files have now. These may have changed: "
+        f"{join_names(lease.unread)}. Run networkctl reload when that is acceptable, or wait for the next boot"
     )

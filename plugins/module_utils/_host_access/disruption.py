@@ -28,6 +28,10 @@ class Loss(enum.Enum):
     # __netif_receive_skb_core(): vlan_do_receive() comes before bridges and macvlan links, and consumes tagged frames
     # even if the VLAN link is down.
     VLAN = ("a VLAN link with this ID on it, which receives the frames first,", "would cut them off")
+    # Nothing happens to it before the next boot, which creates it no longer.
+    UNCONFIGURED = ("removing its configuration for the next boot", "would remove them then")
+    # networkd removes them as soon as it reads its files, NetworkManager does not set them when it starts.
+    UNMANAGED = ("taking it from its network manager", "would remove them at the next boot at the latest")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Disruption:
 
     ``mtu`` is the new one in bytes, if it changes. ``macs`` are the source addresses of a link in mode source. ``vlan``
     is the ID and the protocol of a new VLAN link. ``declared``: the addresses and routes of the link are declared with
-    it, so only connections are checked there.
+    it, so only connections are checked there. ``hint`` is how to prevent the loss, if there is a special way.
     """
 
     link: str
@@ -46,3 +50,4 @@ class Disruption:
     declared: bool = False
     macs: frozenset[str] = frozenset()
     vlan: tuple[int | None, str | None] = (None, None)
+    hint: str = ""

@@ -20,20 +20,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Connection,
     Reach,
     family,
+    is_managed,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import Tree
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import BRIDGES, Tree, needing
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import stays
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # The option of all modules by which a user allows this.
 ALLOW = "allow_host_disconnect"
 
-# Masters that receive through their ports; those of the second kind need only one port.
-_BRIDGES, _BONDS = ("bridge", "openvswitch"), ("bond", "team", "vrf")
-
-_WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
+_WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN, Loss.UNCONFIGURED)
 # Options that prevent a disruption which users may not have asked for: the role sets them for all links.
 _INSTEAD = {
     Loss.ARP: ", set arp: true (in the role macvtap_links_guest_only: false)",
@@ -64,7 +62,7 @@ def _of_step(step: Step[Link]) -> t.Iterator[Disruption]:
         macs = _swallows(after) - _swallows(stayed)
         if macs:
             yield Disruption(after.parent, Loss.SOURCE, step.path, macs=macs)
-        if after.kind == "vlan" and not stays(before, after):
+        if after.kind == "vlan" and not vlan_model.stays(before, after):
             yield Disruption(after.parent, Loss.VLAN, step.path, vlan=(after.vlan_id, after.vlan_protocol))
 
 
@@ -150,7 +148,8 @@ def _cut_off(disruption: Disruption, reach: Reach, tree: Tree) -> tuple[str, str
     if disruption.loss is Loss.RA:
         reach = _advertised(target, reach)
     concerned = list(_concerned(disruption, target, tree))
-    return _cut_connection(disruption, target, concerned, reach) or _cut_own(disruption, target, concerned, reach)
+    found = _cut_connection(disruption, target, concerned, reach) or _cut_own(disruption, target, concerned, reach)
+    return found and (found[0], disruption.hint or found[1])
 
 
 def _cut_connection(
@@ -241,15 +240,20 @@ def _through(link: Link, target: Link) -> str:
 def _concerned(disruption: Disruption, target: Link, tree: Tree) -> t.Iterator[Link]:
     """Yield the disrupted links, ``target`` first."""
     if disruption.loss in _WITH_ALL_ON_IT:
-        yield from _needing(target, tree)
+        yield from needing(target, tree)
         return
     if disruption.loss is Loss.VLAN:
         yield from _tagged(target, disruption.vlan, tree)
         return
+    if disruption.loss is Loss.UNMANAGED:
+        # Its manager puts it into a bridge, and creates links on it; but not ours, and not those of guests.
+        ours = {link.name: link for link in tree.above(target) if _is_ours(link)}
+        yield from needing(target, tree, exclude=ours)
+        return
     yield target
     if disruption.mtu is not None and disruption.mtu < IPV6_MTU:
         # The kernel lowers the MTU of the links on it too, and disables IPv6 below its minimum.
-        yield from (link for link in _needing(target, tree) if link is not target)
+        yield from (link for link in needing(target, tree) if link is not target)
 
 
 def _tagged(target: Link, vlan: tuple[int | None, str | None], tree: Tree) -> t.Iterator[Link]:
@@ -260,11 +264,11 @@ def _tagged(target: Link, vlan: tuple[int | None, str | None], tree: Tree) -> t.
         for link in tree.here:
             if link.kind == "vlan" and link.parent_index == one.index and one is not target:
                 if (link.vlan_id, link.vlan_protocol) == vlan:
-                    yield from _needing(link, tree)
+                    yield from needing(link, tree)
             elif link.parent_index == one.index and link.kind in MACVLAN_KINDS:
                 new.append(link)
         bridge = tree.links.get(one.master or "")
-        if bridge is not None and bridge.kind in _BRIDGES and bridge.name not in passing:
+        if bridge is not None and bridge.kind in BRIDGES and bridge.name not in passing:
             passing[bridge.name] = bridge
             new.append(bridge)
             if vlan == (bridge.bridge_pvid, "802.1Q"):
@@ -272,22 +276,5 @@ def _tagged(target: Link, vlan: tuple[int | None, str | None], tree: Tree) -> t.
                 yield bridge
 
 
-def _needing(target: Link, tree: Tree) -> t.Iterator[Link]:
-    """Yield ``target`` and what depends on it: links on it, bridges that it is a port of, and so on."""
-    needing, new = {target.name: target}, [target]
-    while new:
-        one = new.pop(0)
-        yield one
-        above = tree.above(one)
-        master = tree.links.get(one.master or "")
-        if master is not None and (master.kind in _BRIDGES or _is_last_port(one, master, needing, tree.here)):
-            above = [*above, master]
-        for link in above:
-            if link.name not in needing:
-                needing[link.name] = link
-                new.append(link)
-
-
-def _is_last_port(port: Link, master: Link, needing: t.Container[str], here: t.Iterable[Link]) -> bool:
-    others = (link for link in here if link.master == master.name and link.up and link.name not in needing)
-    return master.kind in _BONDS and port.master == master.name and next(others, None) is None
+def _is_ours(link: Link) -> bool:
+    return link.kind == "macvtap" or vlan_model.is_managed(link) or is_managed(link)

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which links are on which. Pure."""
+"""Which links are on which, and need which. Pure."""
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+
+# Masters that receive through their ports; those of the second kind need only one port.
+BRIDGES, _BONDS = ("bridge", "openvswitch"), ("bond", "team", "vrf")
 
 
 class Tree:
@@ -21,3 +26,24 @@ class Tree:
 
     def above(self, link: Link) -> list[Link]:
         return self._above.get(link.index, [])
+
+
+def needing(target: Link, tree: Tree, exclude: Links | None = None) -> t.Iterator[Link]:
+    """Yield ``target`` and what depends on it: links on it, bridges that it is a port of, and so on."""
+    found, new = {target.name: target, **(exclude or {})}, [target]
+    while new:
+        one = new.pop(0)
+        yield one
+        above = tree.above(one)
+        master = tree.links.get(one.master or "")
+        if master is not None and (master.kind in BRIDGES or _is_last_port(one, master, found, tree.here)):
+            above = [*above, master]
+        for link in above:
+            if link.name not in found:
+                found[link.name] = link
+                new.append(link)
+
+
+def _is_last_port(port: Link, master: Link, needing: t.Container[str], here: t.Iterable[Link]) -> bool:
+    others = (link for link in here if link.master == master.name and link.up and link.name not in needing)
+    return master.kind in _BONDS and port.master == master.name and next(others, None) is None

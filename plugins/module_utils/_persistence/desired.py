@@ -164,11 +164,6 @@ class _Resolver:
         if desired.shim is not None and desired.shim.dhcp4:
             desired = replace(desired, manager=choose_backend.lease_by(asked, desired.parent, self.host, path))
         self.decisions[name] = Decision(entry, backend, desired)
-        current = self.host.links.get(name)
-        file = self.host.networkd.get(current.index) if current else None
-        if file and desired.manager != model.NETWORKD and not file.endswith(f"-macvtap-{name}.network"):
-            what = f"networkd configures {name}, because {file} matches it"
-            self.warnings.append(f"{what}. It will leave {name} alone from the next boot or networkctl reload on")
 
 
 def _key(entry: model.Entry, parent: Link) -> str:

@@ -37,6 +37,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
 # A route as the kernel has it: no gateway, and for IPv6 a metric.
 _DIRECTLY = {4: "0.0.0.0,0", 6: "::,1024"}
 _GETS_LEASE = re.compile("^(DHCP=ipv4|method=auto)$", re.MULTILINE)
+_IGNORED = re.compile("interface-name:([^;\n]+)")
 _RETIRED = "[connection]\nautoconnect=false\n"
 
 
@@ -47,6 +48,24 @@ def network_file(name: str) -> str:
 def unmanaged_file(name: str) -> str:
     # It sorts before files that match more than they should.
     return f"{NETWORKD_DIR}/00-macvtap-{name}.network"
+
+
+def file_of(name: str, files: t.Container[str]) -> str | None:
+    """Return the file of ours by which networkd treats the link once it has read ``files``, None without one."""
+    return next((path for path in (unmanaged_file(name), network_file(name)) if path in files), None)
+
+
+def is_for(name: str, path: str) -> bool:
+    """Whether this is the path of such a file."""
+    return path in (unmanaged_file(name), network_file(name))
+
+
+def releases(name: str, current: str, files: t.Container[str]) -> bool:
+    """Whether networkd gives up the link, which it manages by ``current`` now, once it has read ``files``."""
+    new = file_of(name, files)
+    if new is None:
+        return is_for(name, current)
+    return new != current and new == unmanaged_file(name)
 
 
 def profile_file(name: str) -> str:
@@ -74,6 +93,12 @@ def unmanaged_by_networkmanager(names: t.Collection[str]) -> t.Iterator[File]:
     if names:
         devices = ";".join(f"interface-name:{name}" for name in sorted(names))
         yield File(model.UNMANAGED_FILE, f"{HEADER}\n[keyfile]\nunmanaged-devices+={devices}\n")
+
+
+def ignored_by_networkmanager(files: t.Mapping[str, File]) -> frozenset[str]:
+    """Return the links that NetworkManager leaves alone because of that file."""
+    file = files.get(model.UNMANAGED_FILE)
+    return frozenset(_IGNORED.findall(file.text) if file is not None and file.ours else ())
 
 
 def lease(desired: model.Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:

@@ -14,7 +14,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import model as access_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner as access_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import validate as access_validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     ip_commands,
     validate,
@@ -133,14 +132,3 @@ def check_reachable(decisions: t.Iterable[Decision], host: access_model.Host) ->
             steps.append((entry, Step(entry.name, before, after, (), path=entry.path)))
     access_validate.check_declared_once([entry for entry, _step in steps])
     access_validate.check(steps, host)
-
-
-def disruptions(desired: t.Iterable[Desired], links: Links) -> t.Iterator[Disruption]:
-    """Yield what the links take from the host at the next boot, and have not taken already."""
-    for one in desired:
-        current = links.get(one.link.name)
-        taken = current is not None and current.mode == one.link.mode and current.parent == one.parent.name
-        if one.link.mode == "passthru" and not taken:
-            yield Disruption(one.parent.name, Loss.PASSTHRU, one.link.path)
-        if current is not None and current.kind == one.link.kind == "macvtap" and current.arp and not one.link.arp:
-            yield Disruption(current.name, Loss.ARP, one.link.path)

@@ -31,7 +31,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, model, planner, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import disruptions, host, model, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
 
@@ -76,13 +76,15 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
             return planner.plan(entries(current), current, purge=purges_links)
 
         def inquire(current: Host) -> _Answers:
-            resolved = planner.resolved_of(entries(current), current)
-            lost = list(validate.disruptions(resolved.links, current.links))
-            # How the host is reached matters only if something is taken from it.
-            reach = monitor.observe() if lost else Reach()
+            resolved, planned = planner.resolved_of(entries(current), current), plan(current)
+            lost = disruptions.of_plan(resolved, current, planned)
+            configured = disruptions.by_networkd(current, planned)
+            # How the host is reached matters only if something may be taken from it.
+            reach = monitor.observe() if lost or configured else Reach()
             warnings = reachability.check(lost, reach, current.links, allowed=params[ALLOW])
+            needed = {one.link for one in configured if reachability.cut_off(one, reach, current.links)}
             unread = activate.unread(run) if current.networkd else ()
-            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, plan(current).steps, unread))
+            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, planned, unread, needed))
 
         outcome = converge(
             observe=observe,

@@ -19,6 +19,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Host as AccessHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import OWNER_ALIAS as VLAN_ALIAS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
@@ -47,9 +49,9 @@ def link(backend: str = "auto") -> Declared:
     return Declared(DesiredLink("mt0", parent="eth0", mode="bridge", mac="52:54:00:00:00:01"), backend)
 
 
-def plan(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> model.Leases:
-    steps = planner.plan(declared, host).steps
-    return dhcp_planner.plan(planner.resolved_of(declared, host), host, steps, unread)
+def plan(host: Host, *declared: Declared, unread: t.Sequence[str] = (), needed: t.Collection[str] = ()) -> model.Leases:
+    planned = planner.plan(declared, host)
+    return dhcp_planner.plan(planner.resolved_of(declared, host), host, planned, unread, needed)
 
 
 def after(host: Host, *declared: Declared) -> Host:
@@ -116,3 +118,83 @@ def test_networkmanager_forgets_the_profile_of_a_removed_shim() -> None:
     static = plan(there, shim("eth1", dhcp4=False, addresses=("192.0.2.9",)))
     assert LOAD not in static.commands
     assert "the DHCP client of" in static.warnings[0]
+
+
+VLAN = Link("eth0.20", 9, "vlan", "eth0", 2, alias=VLAN_ALIAS, vlan_id=20, vlan_protocol="802.1Q")
+OURS, LEFT_ALONE = f"{ETC}/05-macvtap-eth0.20.network", f"{ETC}/00-macvtap-eth0.20.network"
+ON = Declared(DesiredVlan("eth0", 20, path="vlans[0]"), "auto")
+OFF = replace(ON, entry=replace(ON.entry, state="absent"))
+
+
+def with_vlan(file: str | None, *, extended: bool = False) -> Host:
+    names = frozenset({"eth0.20"} if extended else ())
+    return replace(HOST, links={**LINKS, "eth0.20": VLAN}, networkd={**HOST.networkd, 9: file}, extended=names)
+
+
+def test_networkd_is_not_reloaded_while_it_configures_a_link_that_the_host_needs() -> None:
+    """If that is allowed, the link keeps its addresses until the next boot."""
+    others = with_vlan(f"{ETC}/50-vlan20.network")
+    ours = after(with_vlan(OURS, extended=True), ON)
+    extended = replace(others, extended=ours.extended)
+    alone = replace(ours, extended=frozenset())
+    for host, declared in ((others, ON), (extended, ON), (alone, ON), (ours, OFF), (ours, replace(ON, backend="none"))):
+        assert planner.plan([declared], host).changed
+        assert plan(host, declared).commands == (model.RELOAD,)
+        assert plan(host, declared, needed={"eth0.20"}).commands == ()
+        # Of another link.
+        assert plan(host, declared, needed={"eth0"}).commands == (model.RELOAD,)
+
+
+def test_networkd_is_not_reloaded_if_an_earlier_run_wrote_what_it_has_not_read() -> None:
+    others = after(with_vlan(f"{ETC}/50-vlan20.network"), ON)
+    ours = after(with_vlan(OURS, extended=True), ON)
+    gone = replace(ours, files={path: file for path, file in ours.files.items() if path != OURS})
+    for host, unread in (
+        (others, ()),
+        (others, [LEFT_ALONE]),
+        (ours, [OURS]),
+        (replace(gone, extended=frozenset()), ()),
+    ):
+        assert plan(host, link(), unread=unread, needed={"eth0.20"}).commands == ()
+        assert plan(host, link(), unread=unread).commands == (model.RELOAD,)
+    # networkd has read it, or does not configure it.
+    for host in (ours, with_vlan(None), after(with_vlan(None), ON)):
+        assert plan(host, link(), needed={"eth0.20"}).commands == (model.RELOAD,)
+
+
+def test_networkd_does_not_begin_to_configure_a_link_that_the_host_needs() -> None:
+    """It would remove what others have set. Without networkd's own file it begins nothing."""
+    host = with_vlan(None, extended=True)
+    leases = plan(host, ON, needed={"eth0.20"})
+    assert leases.commands == ()
+    assert "was not reloaded, because it would remove the addresses that eth0.20 has" in leases.warnings[0]
+    assert leases.warnings[0].endswith(f"it configures eth0.20 by {OURS} and its drop-ins alone")
+    assert plan(after(host, ON), link(), unread=[OURS], needed={"eth0.20"}).commands == ()
+    for there, needed in ((host, "eth0"), (with_vlan(None), "eth0.20")):
+        assert plan(there, ON, needed={needed}) == model.Leases(commands=(model.RELOAD,))
+
+
+def test_a_shim_waits_for_its_address_while_a_reload_would_cut_off_the_host() -> None:
+    host = replace(
+        with_vlan(f"{ETC}/50-vlan20.network"), links={**LINKS, "eth0.20": VLAN, "host0": replace(THERE, index=10)}
+    )
+    (lease,) = plan(host, shim(), ON, needed={"eth0.20"}).leases
+    assert (lease.unread, lease.asked) == ((LEFT_ALONE,), False)
+    assert (
+        f"These may have changed: {LEFT_ALONE}. Run networkctl reload"
+        in dhcp_planner.plan_of(plan(host, shim(), ON, needed={"eth0.20"})).warnings[0]
+    )
+
+
+def test_what_networkd_does_with_a_link_that_another_file_matches() -> None:
+    host = with_vlan(f"{ETC}/50-vlan20.network")
+    text = f"networkd configures eth0.20, because {ETC}/50-vlan20.network matches it. "
+    assert plan(host, ON).warnings == (f"{text}This run reloads networkd, which then leaves eth0.20 alone",)
+    later = f"{text}From the next boot or networkctl reload on, it "
+    assert plan(host, ON, needed={"eth0.20"}).warnings == (f"{later}leaves eth0.20 alone",)
+    assert plan(after(host, ON), ON).warnings == (f"{later}leaves eth0.20 alone",)
+    extended = with_vlan(f"{ETC}/50-vlan20.network", extended=True)
+    how = f"configures eth0.20 by {OURS} and its drop-ins alone"
+    assert plan(extended, ON, needed={"eth0.20"}).warnings == (f"{later}{how}",)
+    for file in (None, "", OURS, LEFT_ALONE):
+        assert plan(with_vlan(file), ON).warnings == ()

@@ -19,8 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Desired
 
 from .reach import ALL, ETH0, KERNEL, OTHER, PEER, RA, TAP, VLAN, WHOLE, passes, refused, with_address
 
@@ -147,14 +145,3 @@ def test_what_is_declared_along_with_the_link_may_go() -> None:
     reach = replace(with_address(4), connections=(PEER,))
     assert "goes over host0, and removing it" in refused(Disruption("host0", Loss.REMOVED, declared=True), reach)
     assert refused(Disruption("eth0.20", Loss.REMOVED, declared=True), with_address(4)).startswith("host0 has")
-
-
-@pytest.mark.parametrize(("mode", "parent", "taken"), [("passthru", "eth0", {"eth0"}), ("bridge", "eth0", set())])
-def test_what_links_take_at_the_next_boot(mode: str, parent: str, taken: set[str]) -> None:
-    desired = Desired(DesiredLink("mt0", "links[2]", mode=mode, arp=True), Link(parent), parent)
-    assert {(one.link, one.path) for one in validate.disruptions([desired], ALL)} == {
-        (one, "links[2]") for one in taken
-    }
-    # As it is now.
-    there = {**ALL, "mt0": replace(TAP, mode=mode)}
-    assert not list(validate.disruptions([desired], there))

@@ -13,15 +13,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Connection, Reach, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
-from .reach import ALL, ETH0, PEER, RA, TAP, cut_off, refused, with_address
+from .reach import ETH0, PEER, RA, TAP, cut_off, refused, with_address
 
 ROUTER, ROUTER_MAC = "192.0.2.254", "02:00:00:00:00:fe"
 SWALLOWING: dict[str, t.Any] = {"mode": "source", "nodst": True, "source_macs": frozenset({ROUTER_MAC})}
@@ -181,12 +179,3 @@ def test_a_purge_and_a_link_of_another_namespace() -> None:
     gone = planner.plan([DesiredLink("mt0", state="absent", netns="pod")], links)
     assert gone.changed
     assert not reachability.checked(gone, with_address(5), links, allowed=False).warnings
-
-
-@pytest.mark.parametrize(("arp", "taken"), [(None, True), (False, True), (True, False)])
-def test_a_link_that_is_quiet_only_from_the_next_boot_on(arp: bool | None, taken: bool) -> None:
-    desired = Desired(DesiredLink("mt0", "links[2]", mode="bridge", arp=arp), ETH0, "eth0")
-    found = list(validate.disruptions([desired], ALL))
-    assert found == ([Disruption("mt0", Loss.ARP, "links[2]")] if taken else [])
-    assert not list(validate.disruptions([desired], {**ALL, "mt0": replace(TAP, arp=False)}))
-    assert not list(validate.disruptions([desired], {"eth0": ETH0}))

@@ -272,7 +272,3 @@ def test_harmless_problems_are_warnings() -> None:
     assert "network namespace guests" in warnings(HOST, link(netns="guests", backend="systemd"))[0]
     assert warnings(HOST, link(netns="guests", backend="none")) == ()
     assert "bclim" in warnings(HOST, link(bclim=5))[0]
-    there = Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode="bridge", mac=MAC)
-    grabbed = {**HOST.networkd, 9: f"{ETC}/90-all.network"}
-    host = replace(HOST, links={**LINKS, "mt0": there}, networkd=grabbed)
-    assert "90-all.network" in warnings(host, link())[0]
