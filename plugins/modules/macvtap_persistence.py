@@ -28,7 +28,7 @@ description:
     creates.
   - Configuration that cannot work fails the task, or is only warned about if it does no harm. Links that cannot exist
     together are refused, even if an earlier run configured one of them. For example, a link in mode V(passthru) must be
-    alone on its parent.
+    alone on its parent, a MAC address or a VLAN ID can be on a parent once, and a name or alternative name on the host.
   - Addresses and routes of shims that would disconnect the host at the next boot are refused, as
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would disconnect it now.
   - Nothing is reloaded that could disturb a link. The files take effect at the next boot. systemd reloads its units,
