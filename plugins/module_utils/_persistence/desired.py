@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.desired import kept_mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
@@ -113,7 +114,7 @@ class _Resolver:
         current = self.links.get(entry.name)
         parent = self._parent(entry, current)
         # The kernel would choose another MAC address at each boot.
-        mac, mtu = entry.mac or (current.mac if current else None), _mtu(entry.mtu, current)
+        mac, mtu = kept_mac(entry.mac, current), _mtu(entry.mtu, current)
         if isinstance(entry, DesiredShim):
             link = DesiredLink(entry.name, entry.path, mode="bridge", mac=mac, mtu=mtu, alias=OWNER_ALIAS, kind=SHIM)
             self._add(entry, backend, Desired(link, parent, _key(entry, parent), shim=as_declared(entry)))
