@@ -124,6 +124,20 @@ def test_the_program_finds_the_uplink_by_address_or_name(host: Host, by: str) ->
         host.sh("ip link set other name up1; ip link property del dev up1 altname lan-b; ip link set up1 up")
 
 
+@pytest.mark.parametrize("name", ["web,1", "a.b,c+d@e-f_g", "0,@+.-_"])
+def test_the_program_creates_links_of_every_name_that_is_taken(host: Host, name: str) -> None:
+    host.systemd()
+    altname = f"lan{name}"
+    host.sh(f"ip link property add dev up1 altname {altname}")
+    try:
+        host.done(links=[{"name": name, "parent": altname, "mode": "bridge", "mac": MAC, "altnames": [f"x{name}"]}])
+        assert host.boot("up1") == ""
+        (link,) = json.loads(host.sh(f"ip -j link show dev 'x{name}'"))
+        assert (link["ifname"], link["link"], link["address"], "UP" in link["flags"]) == (name, "up1", MAC, True)
+    finally:
+        host.sh(f"ip link property del dev up1 altname {altname}; ip link del '{name}' || true")
+
+
 def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None:
     host.systemd()
     host.sh("ip link add gone0 type veth peer gone1; ip link property add dev up1 altname lan-b")

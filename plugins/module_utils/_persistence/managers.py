@@ -72,7 +72,9 @@ def unmanaged_by_networkd(name: str, *, extended: bool) -> tuple[str, str]:
 def unmanaged_by_networkmanager(names: t.Collection[str]) -> t.Iterator[File]:
     """Yield the file by which NetworkManager leaves the links alone, none without links."""
     if names:
-        devices = ";".join(f"interface-name:{name}" for name in sorted(names))
+        # It splits the list at a comma, too: nm_match_spec_split().
+        escaped = (name.replace(",", "\\,") for name in sorted(names))
+        devices = ";".join(f"interface-name:{name}" for name in escaped)
         yield File(model.UNMANAGED_FILE, f"{HEADER}\n[keyfile]\nunmanaged-devices+={devices}\n")
 
 

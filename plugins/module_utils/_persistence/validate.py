@@ -27,7 +27,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 # Nothing that any of the formats takes for a pattern, quote, comment, substitution or option. A leading dot would hide
-# the file. An = would end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5).
+# the file. An = would end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5). To NetworkManager
+# a comma ends a name, too, so it is escaped there.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]*")
 # By the alias. A macvtap link has none.
 _IS_MANAGED = {"vlan": vlan_model.is_managed, SHIM: access_model.is_managed}
