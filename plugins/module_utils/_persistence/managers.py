@@ -121,7 +121,9 @@ def _network(name: str, shim: Shim) -> str:
 
 def _profile(desired: model.Desired, shim: Shim) -> str:
     name, link = desired.link.name, desired.link
-    by_mac, mtu = desired.key.count(":") == 5, link.mtu or desired.parent.mtu
+    # NetworkManager compares the permanent address, the program the current one.
+    by_mac = desired.key.count(":") == 5 and desired.parent.permanent_mac in (None, desired.key)
+    mtu = link.mtu or desired.parent.mtu
     parent = desired.key.removeprefix("altname:")
     lines = [f"[connection]\nid={profile(name)}\nuuid={uuid.uuid5(_NAMESPACE, f'{name} {parent}')}"]
     lines += [f"type=macvlan\ninterface-name={name}", "\n[ethernet]"]
