@@ -159,3 +159,25 @@ def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None
         ]
     finally:
         host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
+
+
+def test_a_renamed_link_is_up_at_boot(host: Host) -> None:
+    """The kernel sets one of two links with one MAC address up, so the stale one must not be written beside it."""
+    host.systemd()
+    old = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": MAC}
+    host.done(**old)
+    before = host.sh(f"cat {LINKS}/eth0")
+    for check in (True, False):
+        refused = host.run(**{**old, "name": "mt1"}, check=check)["msg"]
+        assert refused.startswith(f"mac: {MAC} is also the MAC address of mt0, which an earlier run wrote for the next")
+    assert host.sh(f"cat {LINKS}/eth0") == before
+    host.done(links=[{**old, "name": "mt1"}, {"name": "mt0", "state": "absent"}])
+    assert host.boot() == ""
+    (link,) = json.loads(host.sh("ip -j link show dev mt1"))
+    assert ("UP" in link["flags"], link["address"]) == (True, MAC)
+    # A link that leaves mode passthru has the address of its parent until it is recreated.
+    host.sh("ip link del mt1; ip link add link up1 name mt1 type macvtap mode passthru")
+    host.done(name="mt1", parent="up1", mode="bridge")
+    host.sh("ip link del mt1")
+    assert host.boot("up1") == ""
+    assert "UP" in json.loads(host.sh("ip -j link show dev mt1"))[0]["flags"]
