@@ -69,13 +69,15 @@ class _Boot:
         self._uplinks: dict[str, str] = {}
         self._macs: dict[str, str | None] = {}
         self.claimants: dict[_Claim, list[StoredLink]] = {}
-        # Of those that share a parent's MAC addresses and modes.
-        self.on: dict[str, list[StoredLink]] = {}
+        # Names and modes, by parent.
+        self.on: dict[str, list[tuple[str, str | None]]] = {}
         for one in written.values():
             for claim in self.claims(one):
                 self.claimants.setdefault(claim, []).append(one)
             if one.kind != "vlan":
-                self.on.setdefault(self.parent(one), []).append(one)
+                self.on.setdefault(self.parent(one), []).append((one.name, one.words.get("mode")))
+        modes = {parent: [mode for _name, mode in ones] for parent, ones in self.on.items()}
+        self.crowded = {parent for parent, those in modes.items() if validate.crowded(those)}
 
     def parent(self, one: StoredLink) -> str:
         """Return the name of the link that it is on. One uplink can be written by its name and by its address."""
@@ -118,9 +120,9 @@ def _address(one: StoredLink) -> str | None:
 def _check_alone(own: StoredLink, boot: _Boot, path: str) -> None:
     """Refuse a link in mode passthru beside another one on its parent."""
     parent = boot.parent(own)
-    others = [(one.name, one.words.get("mode")) for one in boot.on.get(parent, ()) if one.name != own.name]
-    mode = own.words.get("mode")
-    if own.kind != "vlan" and validate.crowded([mode, *(other for _name, other in others)]):
+    if own.kind != "vlan" and parent in boot.crowded:
+        others = [one for one in boot.on[parent] if one[0] != own.name]
+        mode = own.words.get("mode")
         raise MacvtapError(
             f"after a reboot, {validate.not_alone(parent, own.name, mode, others)}. Set state: absent for the links "
             "that are not to exist, or purge",
