@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
-import shutil
 import stat
 import typing as t
 
@@ -64,17 +62,6 @@ def revert(steps: t.Sequence[Step[File]], root: str = "/") -> None:
             failed.append(str(exc))
     if failed:
         raise MacvtapError(". ".join(failed))
-
-
-def clear(directories: t.Iterable[str]) -> None:
-    """Remove temporary files of killed runs. The lock ensures that no other run is writing."""
-    for directory in directories:
-        for path in glob.glob(f"{directory}/{_files.TEMPORARY}????????"):
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
 
 
 def under(root: str, path: str) -> str:

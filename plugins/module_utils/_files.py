@@ -5,15 +5,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import glob
 import os
+import shutil
 import stat
 import tempfile
+import time
+import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _SELINUX = "security.selinux"
 # Prefix of a file's name until it is complete. No program that reads such directories reads hidden files.
 TEMPORARY = ".macvtap-"
+# The end of the names of those that their writer has locked. Former versions remove any whose name has just 8 more
+# characters than the prefix.
+_LOCKED = ".tmp"
+# When nothing of a former version is writing any more.
+_ABANDONED_SECONDS = 3600
+_TRIES = 20
 
 
 def read(path: str) -> str | None:
@@ -42,20 +54,19 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
     :raises MacvtapError: the write failed and the old file is intact. ``option`` is the error's path.
     """
     temporary = ""
-    directory = os.path.dirname(path)
     try:
         if text is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             return
-        make_directory(directory)
-        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=TEMPORARY)
+        descriptor, temporary = _temporary(os.path.dirname(path), _file)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
             file.flush()
             _copy_metadata(path, file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            # Still locked: see clear().
+            os.replace(temporary, path)
     except BaseException as exc:
         if temporary:
             with contextlib.suppress(OSError):
@@ -78,16 +89,87 @@ def write_link(path: str, to: str, *, option: str = "") -> None:
 
     :raises MacvtapError: the link cannot be created. ``option`` is the error's path.
     """
-    directory = os.path.dirname(path)
     try:
-        make_directory(directory)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=TEMPORARY) as temporary:
+        descriptor, temporary = _temporary(os.path.dirname(path), _directory)
+        try:
             link = os.path.join(temporary, "link")
             os.symlink(to, link)
             os.replace(link, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(descriptor)
     except OSError as exc:
         message = f"the symbolic link {path} to {to} cannot be created: {exc.strerror or exc}"
         raise MacvtapError(message, path=option) from exc
+
+
+def clear(directories: t.Iterable[str]) -> None:
+    """Remove what killed runs have left of :func:`write` and :func:`write_link`.
+
+    Other runs may be writing: there is a lock for each kind of file, and several kinds in one directory. So each
+    writer locks what it writes, until it is in place. The kernel releases the lock when the writer ends, however it
+    ends and wherever it ran: by its pid, a process of a container would not be known.
+    """
+    for directory in directories:
+        for end in ("", _LOCKED):
+            for path in glob.glob(f"{glob.escape(directory)}/{TEMPORARY}????????{end}"):
+                with contextlib.suppress(OSError):
+                    _clear(path)
+
+
+def _clear(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        # Former versions locked nothing.
+        if not path.endswith(_LOCKED) and abs(time.time() - status.st_mtime) < _ABANDONED_SECONDS:
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(path)
+        elif stat.S_ISREG(status.st_mode):
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary(directory: str, create: t.Callable[[str], tuple[int, str]]) -> tuple[int, str]:
+    """Create what is to be renamed, in ``directory``, and return its locked descriptor and its path."""
+    for left in reversed(range(_TRIES)):
+        try:
+            # Another run may remove it when it is empty.
+            make_directory(directory)
+            descriptor, path = create(directory)
+        except FileNotFoundError:
+            if not left:
+                raise
+            continue
+        if _locked(descriptor, path):
+            return descriptor, path
+        os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "another run removes what is written there", directory)
+
+
+def _file(directory: str) -> tuple[int, str]:
+    return tempfile.mkstemp(dir=directory, prefix=TEMPORARY, suffix=_LOCKED)
+
+
+def _directory(directory: str) -> tuple[int, str]:
+    path = tempfile.mkdtemp(dir=directory, prefix=TEMPORARY, suffix=_LOCKED)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path
+
+
+def _locked(descriptor: int, path: str) -> bool:
+    """Lock what was just created, and return whether it is still there."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # clear() has found it before it was locked.
+        return False
+    except OSError:
+        # This file system has no locks, so nothing is cleared there either.
+        pass
+    return os.path.lexists(path)
 
 
 def make_directory(path: str) -> None:

@@ -28,7 +28,7 @@ description:
     creates.
   - Configuration that cannot work fails the task, or is only warned about if it does no harm. Links that cannot exist
     together are refused, even if an earlier run configured one of them. For example, a link in mode V(passthru) must be
-    alone on its parent.
+    alone on its parent, a MAC address or a VLAN ID can be on a parent once, and a name or alternative name on the host.
   - Addresses and routes of shims that would disconnect the host at the next boot are refused, as
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would disconnect it now.
   - What would disconnect the host at the next boot is refused, as M(linuxvirt.macvtap.macvtap_link) and
@@ -162,6 +162,7 @@ options:
   parent:
     description:
       - The uplink, by its name, alternative name, MAC address or PCI address. At boot it is found by the same.
+      - If the host sets another MAC address than the permanent one that is given, it is found by its PCI address or name.
       - Required for a link that does not exist.
     type: str
     aliases: [source, link, lower, base_iface]

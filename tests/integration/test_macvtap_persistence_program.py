@@ -124,6 +124,20 @@ def test_the_program_finds_the_uplink_by_address_or_name(host: Host, by: str) ->
         host.sh("ip link set other name up1; ip link property del dev up1 altname lan-b; ip link set up1 up")
 
 
+@pytest.mark.parametrize("name", ["web,1", "a.b,c+d@e-f_g", "0,@+.-_"])
+def test_the_program_creates_links_of_every_name_that_is_taken(host: Host, name: str) -> None:
+    host.systemd()
+    altname = f"lan{name}"
+    host.sh(f"ip link property add dev up1 altname {altname}")
+    try:
+        host.done(links=[{"name": name, "parent": altname, "mode": "bridge", "mac": MAC, "altnames": [f"x{name}"]}])
+        assert host.boot("up1") == ""
+        (link,) = json.loads(host.sh(f"ip -j link show dev 'x{name}'"))
+        assert (link["ifname"], link["link"], link["address"], "UP" in link["flags"]) == (name, "up1", MAC, True)
+    finally:
+        host.sh(f"ip link property del dev up1 altname {altname}; ip link del '{name}' || true")
+
+
 def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None:
     host.systemd()
     host.sh("ip link add gone0 type veth peer gone1; ip link property add dev up1 altname lan-b")
@@ -145,3 +159,25 @@ def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None
         ]
     finally:
         host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
+
+
+def test_a_renamed_link_is_up_at_boot(host: Host) -> None:
+    """The kernel sets one of two links with one MAC address up, so the stale one must not be written beside it."""
+    host.systemd()
+    old = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": MAC}
+    host.done(**old)
+    before = host.sh(f"cat {LINKS}/eth0")
+    for check in (True, False):
+        refused = host.run(**{**old, "name": "mt1"}, check=check)["msg"]
+        assert refused.startswith(f"mac: {MAC} is also the MAC address of mt0, which an earlier run wrote for the next")
+    assert host.sh(f"cat {LINKS}/eth0") == before
+    host.done(links=[{**old, "name": "mt1"}, {"name": "mt0", "state": "absent"}])
+    assert host.boot() == ""
+    (link,) = json.loads(host.sh("ip -j link show dev mt1"))
+    assert ("UP" in link["flags"], link["address"]) == (True, MAC)
+    # A link that leaves mode passthru has the address of its parent until it is recreated.
+    host.sh("ip link del mt1; ip link add link up1 name mt1 type macvtap mode passthru")
+    host.done(name="mt1", parent="up1", mode="bridge")
+    host.sh("ip link del mt1")
+    assert host.boot("up1") == ""
+    assert "UP" in json.loads(host.sh("ip -j link show dev mt1"))[0]["flags"]

@@ -124,10 +124,13 @@ def _mac(entry: DesiredLink, base: Link, mode: str | None, parent: Link | None) 
                 path=join_path(entry.path, "mac"),
             )
         return parent.mac
-    if base.mode == "passthru" and entry.mac is None:
-        # It has its parent's address, which is not allowed in other modes.
-        return None
-    return entry.mac or base.mac
+    return kept_mac(entry.mac, base)
+
+
+def kept_mac(declared: str | None, current: Link | None) -> str | None:
+    """Return the address that a link in another mode than passthru gets or keeps, None for one by the kernel."""
+    # In mode passthru it has its parent's address, which is not allowed in other modes.
+    return declared or (current.mac if current is not None and current.mode != "passthru" else None)
 
 
 def _source_macs(entry: DesiredLink, base: Link, mode: str | None) -> frozenset[str]:

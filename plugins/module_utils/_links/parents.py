@@ -84,6 +84,16 @@ def _having(mac: str, links: Links) -> list[Link]:
     return [*([link for link in now if not link.kind] or now), *own]
 
 
+def own_mac(link: Link, links: Links) -> str | None:
+    """Return the MAC address that ``link`` has without a guest's: see :func:`_having`."""
+    return (link.permanent_mac or link.mac) if is_lent(link, links) else link.mac
+
+
+def is_lent(link: Link, links: Links) -> bool:
+    """Whether a guest on a link in mode passthru may have given ``link`` its address."""
+    return any(other.mode == "passthru" and other.parent_index == link.index for other in links.values())
+
+
 def standing_on(link: Link, links: Links) -> t.Iterator[Link]:
     """Yield the links of this network namespace on top of ``link``, directly or through other links."""
     here = [other for other in links.values() if other.netns is None and other.index != link.index]

@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.desired import kept_mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
@@ -87,7 +88,8 @@ class _Resolver:
         self._once(name, entry.path)
         mtu, alias = _mtu(entry.mtu, current), vlan_model.OWNER_ALIAS
         link = DesiredLink(name, entry.path, entry.state, mac=entry.mac, mtu=mtu, alias=alias, kind="vlan")
-        self._add(entry, backend, Desired(link, parent, _key(entry, parent), vlan=(entry.protocol, entry.id)))
+        key = self._key(entry, name, parent)
+        self._add(entry, backend, Desired(link, parent, key, vlan=(entry.protocol, entry.id)))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=entry.id))
 
     def _absent_vlan(self, entry: DesiredVlan) -> None:
@@ -112,11 +114,12 @@ class _Resolver:
             return
         current = self.links.get(entry.name)
         parent = self._parent(entry, current)
+        key = self._key(entry, entry.name, parent)
         # The kernel would choose another MAC address at each boot.
-        mac, mtu = entry.mac or (current.mac if current else None), _mtu(entry.mtu, current)
+        mac, mtu = kept_mac(entry.mac, current), _mtu(entry.mtu, current)
         if isinstance(entry, DesiredShim):
             link = DesiredLink(entry.name, entry.path, mode="bridge", mac=mac, mtu=mtu, alias=OWNER_ALIAS, kind=SHIM)
-            self._add(entry, backend, Desired(link, parent, _key(entry, parent), shim=as_declared(entry)))
+            self._add(entry, backend, Desired(link, parent, key, shim=as_declared(entry)))
             return
         # auto was resolved when the link was created.
         mode = ((current and current.mode) or DEFAULT_MODE) if entry.mode in (None, AUTO) else entry.mode
@@ -125,7 +128,7 @@ class _Resolver:
         if link.bclim is not None:
             what = f"{link.name}: bclim is a setting of the parent"
             self.warnings.append(f"{what}, and does not survive a reboot. The next run sets it")
-        self._add(entry, backend, Desired(link, parent, _key(entry, parent)))
+        self._add(entry, backend, Desired(link, parent, key))
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
         if what in self.paths:
@@ -145,6 +148,28 @@ class _Resolver:
             where = f"{parent.name} is declared absent in {decision.entry.path}"
             raise MacvtapError(f"{where}. Use another link, or set state: absent here too", path=path)
         return parent
+
+    def _key(self, entry: model.Entry, name: str, parent: Link) -> str:
+        """Return what identifies the parent of the link ``name`` at boot: what the user declared, if it is its own."""
+        asked = entry.parent
+        if asked is None or asked == parent.name:
+            return parent.name
+        if parents.is_pci(asked):
+            return parent.pci or asked
+        if asked in parent.altnames:
+            return f"altname:{asked}"
+        # Only physical links are found by MAC address: others have that of a link below them.
+        if parent.kind:
+            return parent.name
+        mac = _mac.canonical(asked) or asked
+        if mac == parent.mac:
+            return mac
+        # It is the device's permanent address, and at boot the current one is compared, which the host may have set.
+        alone = [link.pci for link in self.links.values()].count(parent.pci) == 1
+        other = parent.pci if parent.pci and alone else parent.name
+        stored = self.stored.get(name)
+        # Or a guest has, until the next boot: then it stays as it is written.
+        return mac if parents.is_lent(parent, self.links) and (stored is None or stored.key != other) else other
 
     def _add(self, entry: model.Entry, asked: str, desired: Desired) -> None:
         """Have the link created at boot, unless its backend creates nothing."""
@@ -166,23 +191,11 @@ class _Resolver:
         self.decisions[name] = Decision(entry, backend, desired)
 
 
-def _key(entry: model.Entry, parent: Link) -> str:
-    """Return what identifies the parent at boot: what the user declared, if it is the parent's own."""
-    asked = entry.parent
-    if asked is None or asked == parent.name:
-        return parent.name
-    if parents.is_pci(asked):
-        return parent.pci or asked
-    if asked in parent.altnames:
-        return f"altname:{asked}"
-    # Only physical links are found by MAC address: others have that of a link below them.
-    return parent.name if parent.kind else _mac.canonical(asked) or asked
-
-
 def _is_vlan(entry: DesiredVlan, one: StoredLink, parent: Link | None) -> bool:
     names = {entry.parent, _mac.canonical(entry.parent)}
     if parent is not None:
-        names |= {parent.name, parent.mac, parent.pci, *(f"altname:{name}" for name in parent.altnames)}
+        names |= {parent.name, parent.mac, parent.permanent_mac, parent.pci}
+        names |= {f"altname:{name}" for name in parent.altnames}
     on = one.key if one.parent == UPLINK else one.parent
     same = f" type vlan protocol {entry.protocol} id {entry.id}\n" in one.text
     return same and on in names and entry.name in (None, one.name)

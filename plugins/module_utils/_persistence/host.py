@@ -81,7 +81,7 @@ def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, r
     """Write, link and remove the files: see :func:`_file_store.apply`."""
     if steps:
         directories = {os.path.dirname(under(root, pattern)) for pattern in model.PATTERNS}
-        _file_store.clear(found for pattern in directories for found in glob.glob(pattern))
+        _files.clear(found for pattern in directories for found in glob.glob(pattern))
     _file_store.apply(steps, journal, root)
 
 

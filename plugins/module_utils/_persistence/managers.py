@@ -91,7 +91,9 @@ def unmanaged_by_networkd(name: str, *, extended: bool) -> tuple[str, str]:
 def unmanaged_by_networkmanager(names: t.Collection[str]) -> t.Iterator[File]:
     """Yield the file by which NetworkManager leaves the links alone, none without links."""
     if names:
-        devices = ";".join(f"interface-name:{name}" for name in sorted(names))
+        # It splits the list at a comma, too: nm_match_spec_split().
+        escaped = (name.replace(",", "\\,") for name in sorted(names))
+        devices = ";".join(f"interface-name:{name}" for name in escaped)
         yield File(model.UNMANAGED_FILE, f"{HEADER}\n[keyfile]\nunmanaged-devices+={devices}\n")
 
 
@@ -144,7 +146,9 @@ def _network(name: str, shim: Shim) -> str:
 
 def _profile(desired: model.Desired, shim: Shim) -> str:
     name, link = desired.link.name, desired.link
-    by_mac, mtu = desired.key.count(":") == 5, link.mtu or desired.parent.mtu
+    # NetworkManager compares the permanent address, the program the current one.
+    by_mac = desired.key.count(":") == 5 and desired.parent.permanent_mac in (None, desired.key)
+    mtu = link.mtu or desired.parent.mtu
     parent = desired.key.removeprefix("altname:")
     lines = [f"[connection]\nid={profile(name)}\nuuid={uuid.uuid5(_NAMESPACE, f'{name} {parent}')}"]
     lines += [f"type=macvlan\ninterface-name={name}", "\n[ethernet]"]

@@ -16,11 +16,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, model, systemd_unit
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    conflicts,
+    managers,
+    model,
+    systemd_unit,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import STANZA, UPLINK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Declared, Desired, Host
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validate import check_alone
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
@@ -198,6 +202,5 @@ class _Files:
                 self.up.discard(one.key)
                 self.up |= {one.key} if one.parent.name in self.host.unmanaged else set()
         links = systemd_unit.by_uplink(links)
-        for name, one in self.desired.items():
-            check_alone(links[name], links.values(), one.link.path)
+        conflicts.check({name: one.link.path for name, one in self.desired.items()}, links, self.host.links)
         return links

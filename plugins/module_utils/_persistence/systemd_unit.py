@@ -50,6 +50,13 @@ class StoredLink:
     def parent(self) -> str:
         return self.words.get("link", UPLINK)
 
+    @property
+    def altnames(self) -> list[str]:
+        adding = f"link property add dev {self.name} altname "
+        lines = (line[len(adding) :].split() for line in self.text.splitlines() if line.startswith(adding))
+        # The word altname is before each of them.
+        return [name for words in lines for name in words[::2]]
+
 
 def parse(files: t.Iterable[File]) -> tuple[dict[str, StoredLink], set[str]]:
     """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""

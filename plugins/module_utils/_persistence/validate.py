@@ -21,12 +21,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     vlan_validate,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import make_links, systemd_unit
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Decision, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 # Nothing that any of the formats takes for a pattern, quote, comment, substitution or option. A leading dot would hide
-# the file. An = would end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5).
+# the file. An = would end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5). To NetworkManager
+# a comma ends a name, too, so it is escaped there.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]*")
 # By the alias. A macvtap link has none.
 _IS_MANAGED = {"vlan": vlan_model.is_managed, SHIM: access_model.is_managed}
@@ -70,23 +71,6 @@ def check_keywords(desired: Desired, keywords: str) -> None:
                 f"iproute2 {one.ip_since} or newer, remove {one.option}, or set persistence: none for this link",
                 path=join_path(desired.link.path, one.option),
             )
-
-
-def check_alone(own: systemd_unit.StoredLink, links: t.Iterable[systemd_unit.StoredLink], path: str) -> None:
-    """Refuse a link in mode passthru beside another one on its parent: at boot one of them would not be created.
-
-    :raises MacvtapError: ``own`` (declared at ``path``) is one of them.
-    """
-    links = [one for one in links if one.kind != "vlan" and (one.parent, one.key) == (own.parent, own.key)]
-    others = [(one.name, one.words.get("mode")) for one in links if one.name != own.name]
-    mode = own.words.get("mode")
-    if own.kind != "vlan" and validate.crowded([mode, *(other for _name, other in others)]):
-        parent = own.words["link"].replace(make_links.UPLINK, own.key)
-        raise MacvtapError(
-            f"after a reboot, {validate.not_alone(parent, own.name, mode, others)}. Set state: absent for the links "
-            "that are not to exist, or purge",
-            path=join_path(path, "mode"),
-        )
 
 
 def _check_name_is_free(desired: Desired, links: Links, *, managed: bool) -> None:

@@ -20,7 +20,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, systemd_unit, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    conflicts,
+    managers,
+    systemd_unit,
+    validate,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import UPLINK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     LINKS_DIR,
@@ -161,6 +166,7 @@ def test_an_edited_file_is_no_error(text: str) -> None:
     found, _up = systemd_unit.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
     whole = systemd_unit.by_uplink(found)
     list(systemd_unit.render(whole, (), systemd=True))
+    conflicts.check({}, whole, {})
 
 
 # NetworkManager

@@ -267,6 +267,18 @@ def test_a_passthru_link_has_no_address_of_its_own() -> None:
     assert "address" not in block(after(host, link(mac=None, mode=None)), "mt0")
 
 
+@pytest.mark.parametrize("mode", ["bridge", "private", "vepa", "source"])
+@pytest.mark.parametrize("mac", ["02:00:00:00:00:02", "52:54:00:00:00:09"])
+def test_a_link_that_leaves_mode_passthru_leaves_its_parent_the_address(mode: str, mac: str) -> None:
+    """In that mode both have one address: the uplink's, or what a guest has set."""
+    there = Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode="passthru", mac=mac)
+    uplink = replace(LINKS["eth0"], mac=mac, permanent_mac="02:00:00:00:00:02")
+    host = replace(HOST, links={**LINKS, "eth0": uplink, "mt0": there})
+    created = block(after(host, link(mode=mode, mac=None)), "mt0").splitlines()[0]
+    assert created == f"link add link % name mt0 type macvtap mode {mode}"
+    assert f" address {MAC} " in block(after(host, link(mode=mode)), "mt0")
+
+
 def test_harmless_problems_are_warnings() -> None:
     assert "network namespace guests" in warnings(HOST, link(netns="guests"))[0]
     assert "network namespace guests" in warnings(HOST, link(netns="guests", backend="systemd"))[0]
