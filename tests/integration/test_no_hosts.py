@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import typing as t
@@ -57,18 +58,40 @@ def test_the_controller_itself_may_be_the_only_host(play: Play) -> None:
     assert done.returncode == 0
 
 
-def test_a_host_on_which_not_even_a_module_can_run_is_compared_and_counted(play: Play, tmp_path: pathlib.Path) -> None:
-    nic = {"domain": "web1", "mac": "52:54:00:00:00:01"}
-    # Ansible fails before it connects. A blank in a name must not hide a host either.
-    hosts = {name: {"macvtap_domains_interfaces": [{**nic, "domain": name}]} for name in ("hv1", "rack 2")}
-    common = {"ansible_connection": "local", "ansible_become_password": "{{ not_in_the_vault }}"}
-    inventory = tmp_path / "inventory.json"
+BROKEN = {"ansible_become_password": "{{ not_in_the_vault }}"}
+SAME = {"mac": "52:54:00:00:00:01"}
+# A blank in a name must not hide a host.
+HOSTS: dict[str, dict[str, t.Any]] = {
+    "hv1": {"macvtap_domains_interfaces": [{"domain": "web1", **SAME}]},
+    "rack 2": {"macvtap_domains_interfaces": [{"domain": "web2", **SAME}]},
+}
+
+
+def preflight(play: Play, directory: pathlib.Path, *broken: str) -> tuple[subprocess.CompletedProcess[str], t.Any]:
+    """Run it while Ansible fails on some hosts before it connects; return what it wrote, too."""
+    hosts = {name: {**own, **(BROKEN if name in broken else {})} for name, own in HOSTS.items()}
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = directory / "inventory.json"
     inventory.write_text(json.dumps({"hypervisors": {"hosts": hosts, "vars": common}}))
+    (directory / "found.json").write_text('{"state": "ok"}')
+    # In the directory of the command, not in that of the collection.
     done = play("preflight", "-i", str(inventory), "-e", "macvtap_preflight_json=found.json")
+    return done, json.loads((directory / "found.json").read_text())
+
+
+@pytest.mark.parametrize("broken", HOSTS)
+def test_a_host_on_which_no_module_can_run_is_compared_and_named(
+    play: Play, tmp_path: pathlib.Path, broken: str
+) -> None:
+    done, found = preflight(play, tmp_path, broken)
     assert done.returncode != 0
     assert "52:54:00:00:00:01 is used twice on one network" in done.stdout
-    assert "Not checked: hv1, rack 2: could not be checked: " in done.stdout
-    assert "No host could be checked. The table above has the reasons" in done.stdout + done.stderr
-    # In the directory of the command, not in that of the collection.
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert (found["state"], list(found["by_host"])) == ("failed", ["hv1", "rack 2"])
+    assert f"Not checked: {broken}: could not be checked: " in done.stdout
+    assert (found["by_host"][broken]["state"], list(found["by_host"])) == ("failed", list(HOSTS))
+    assert re.search("PLAY .Stop at conflicts.(.|\\n)*fatal: ", done.stdout), done.stdout
+
+
+def test_no_earlier_outcome_stays_if_no_module_can_run_anywhere(play: Play, tmp_path: pathlib.Path) -> None:
+    done, found = preflight(play, tmp_path, *HOSTS)
+    assert done.returncode != 0
+    assert (found["state"], found["by_host"]) == ("failed", {})

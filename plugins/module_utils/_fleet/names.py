@@ -44,7 +44,7 @@ _INTERNAL = frozenset(
         "macvtap_plan",
         *(
             f"macvtap_preflight_{name}"
-            for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome", "found")
+            for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome", "found", "written")
         ),
         *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
