@@ -228,7 +228,8 @@ class Done:
 
     @staticmethod
     def takes(part: Address | Route) -> str:
-        return f"take {_words(part)}"
+        # Two routes may differ in their metric alone, and one that is there has it.
+        return f"take {_words(part)}{f' metric {part.metric}' if isinstance(part, Route) else ''}"
 
 
 def _words(part: Address | Route) -> str:
