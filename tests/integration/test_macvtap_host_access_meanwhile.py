@@ -8,20 +8,16 @@ import typing as t
 
 import pytest
 from lan import ACCESS, Lan
-from support import ROOT_ONLY
+from support import ROOT_ONLY, meanwhile
 
 pytestmark = ROOT_ONLY
 
-# It takes place before the probes, which take more than a second every time.
-DURING_PROBES = """
-import subprocess
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import arp
-probe = arp.holder
-def holder(*what):
-    subprocess.run({commands!r}, shell=True, check=True)
-    return probe(*what)
-arp.holder = holder
-"""
+
+def during_probes(command: str) -> str:
+    """Have something else run a command when the probes begin, which take more than a second every time."""
+    return meanwhile("before", "_host_access.arp.holder", ["sh", "-c", command])
+
+
 MORE = {
     **ACCESS,
     "addresses": ["192.0.2.250", "192.0.2.251", "2001:db8::250"],
@@ -54,7 +50,7 @@ def test_what_something_else_adds_meanwhile_is_as_declared_and_stays_theirs(
     lan: Lan, failing: dict[str, t.Any], command: str, theirs: str
 ) -> None:
     lan.done()
-    patch = DURING_PROBES.format(commands=command)
+    patch = during_probes(command)
     failed = lan.access(failing, patch=patch)["msg"]
     assert "2001:db8::251 is already in use on the LAN" in failed
     assert theirs in on_shim(lan)
@@ -82,7 +78,7 @@ def test_what_differs_from_the_declared_one_is_neither_taken_for_it_nor_removed(
     lan: Lan, command: str, message: str, theirs: str
 ) -> None:
     lan.done({**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]})
-    failed = lan.access(MORE, patch=DURING_PROBES.format(commands=command))["msg"]
+    failed = lan.access(MORE, patch=during_probes(command))["msg"]
     assert message in failed
     assert failed.endswith("The host is as it was before")
     assert theirs in on_shim(lan)
@@ -100,7 +96,7 @@ def test_what_something_else_removes_meanwhile_does_not_come_back(lan: Lan, fail
     ):
         # New ones, so that there are probes. The second one is in use.
         other = {**failing, "addresses": ["192.0.2.249", "2001:db8::251"], "guests": []}
-        failed = lan.access(other, patch=DURING_PROBES.format(commands=command))["msg"]
+        failed = lan.access(other, patch=during_probes(command))["msg"]
         assert "2001:db8::251 is already in use on the LAN" in failed
         assert gone not in on_shim(lan)
         there = on_shim(lan)
