@@ -24,11 +24,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Address,
     Done,
     Host,
+    Reach,
     Shim,
     family,
     is_managed,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.requests import is_created, new_addresses
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, has_ipv6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Step
@@ -41,18 +43,26 @@ _POLL_SECONDS = 0.05
 class Access:
     """Works over a session of links, which handles the links; ``parents`` are spellings of parents.
 
-    ``allowed``: Ansible's connection may be cut off.
+    ``allowed``: Ansible's connection may be cut off. ``confirm`` returns which links must not be removed, and why.
     """
 
     def __init__(
-        self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str], *, allowed: bool = False
+        self,
+        session: netlink.Session,
+        sock: socket.socket,
+        parents: t.Collection[str],
+        *,
+        allowed: bool = False,
+        confirm: netlink.Confirm | None = None,
     ) -> None:
+        self._confirm = confirm
         self._session = session
         self._socket = sock
         self._parents = parents
         self._ways = reach.RouteMonitor(sock)
         self._allowed = allowed
         self._made: set[int] = set()
+        self._lost: dict[int, tuple[Reach, tuple[str, ...]]] = {}
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
@@ -71,6 +81,7 @@ class Access:
             elsewhere=tuple(route for route in routes if route.table != MAIN),
             without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),
             made=frozenset(self._made),
+            lost=dict(self._lost),
         )
 
     def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
@@ -109,7 +120,7 @@ class Access:
     def _carry_out(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim], *, asking: bool = True) -> None:
         messages.require()
         staying = [step for step in steps if step.after is not None]
-        self._create(steps, journal)
+        self._create(steps, journal, self._confirm if asking else None)
         for step in staying:
             settings.apply(step, journal, there=True)
         made = self._session.observe(())
@@ -132,18 +143,26 @@ class Access:
         requests.send(self._socket, additions, journal)
         self._await_detection(staying, links)
 
-    def _create(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim]) -> None:
+    def _create(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim], confirm: netlink.Confirm | None) -> None:
         """Remove links, and create the new ones: down, and not yet marked as ours."""
         concerned = [step for step in steps if step.after is None or is_created(step)]
         for step in concerned:
             journal.record(step, Done.LINK)
-        self._session.apply([_incomplete(step) for step in concerned])
+        self._record_losses(concerned)
+        self._session.apply([_incomplete(step) for step in concerned], confirm=confirm)
         coming = {step.target for step in concerned if step.after is not None}
         if coming:
             there = self._session.observe(())
             self._made.update(
                 there[name].index for name in coming if name in there and there[name].group == INCOMPLETE_GROUP
             )
+
+    def _record_losses(self, steps: t.Sequence[Step[Shim]]) -> None:
+        going = {step.before.link.index: step.before.link for step in steps if step.before is not None}
+        host = self.observe() if going else Host({})
+        for index, link in going.items():
+            there = Reach(tuple(host.reach.addresses_on(index)), tuple(host.reach.routes_over(index)))
+            self._lost.setdefault(index, (there, names_on(link, host.links)))
 
     def _own(self, step: Step[Shim], links: Links) -> Link:
         """Return the link of ``step`` by its index, not any link that now has its name."""

@@ -21,3 +21,8 @@ class Tree:
 
     def above(self, link: Link) -> list[Link]:
         return self._above.get(link.index, [])
+
+
+def names_on(link: Link, links: Links) -> tuple[str, ...]:
+    """Return the names of the links directly on a link, which the kernel removes together with it."""
+    return tuple(one.name for one in Tree(links).above(link))
