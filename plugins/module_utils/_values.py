@@ -74,14 +74,24 @@ def check_range(value: int | None, least: int, most: int, path: str) -> None:
         raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
 
 
+def _encoded(text: str, path: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        # Half a surrogate pair, as "\\ud800" in YAML.
+        raise MacvtapError(f"{text!r} has a character that UTF-8 cannot encode; remove it", path=path) from exc
+
+
 def check_bytes(text: str, most: int, path: str) -> None:
-    size = len(text.encode())
+    size = len(_encoded(text, path))
+    if "\0" in text:
+        raise MacvtapError(f"{text!r} has a NUL character, which ends a text for the kernel; remove it", path=path)
     if size > most:
         raise MacvtapError(f"the text has {size} bytes and the kernel allows {most}; shorten it", path=path)
 
 
 def check_name(name: str, most: int, path: str) -> None:
-    size = len(name.encode())
+    size = len(_encoded(name, path))
     if size > most:
         raise MacvtapError(f"'{name}' has {size} bytes and the kernel allows {most}; shorten it", path=path)
     # dev_valid_name(). Also %, because the kernel treats a new link's name as a template (mt%d).

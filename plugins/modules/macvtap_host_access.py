@@ -26,6 +26,8 @@ description:
     IPv6 link-local address, and with O(dhcp4=true) those of a DHCP lease.
   - Host interfaces of this module have the alias C(linuxvirt.macvtap host access). Links without it are never changed
     or removed.
+  - A host interface that has other links on it, is the port of a bridge or bond, or has routes in other tables than
+    C(main), is not removed or recreated. Remove these first.
   - Before the interface comes up, C(arp_filter) is set to 1 and C(arp_announce) to 2. So the LAN gets one ARP answer
     for each host address, and never learns the host's other addresses at this MAC address. C(accept_ra) and C(autoconf)
     are set to 0, so that no router adds a default route.

@@ -9,7 +9,7 @@ import re
 
 import pytest
 from lan import ACCESS, SHIM, Lan
-from support import PYTHONS, ROOT_ONLY
+from support import PYTHONS, ROOT_ONLY, meanwhile
 
 pytestmark = ROOT_ONLY
 
@@ -195,8 +195,40 @@ def test_what_was_there_is_put_back(lan: Lan) -> None:
     # Also what was removed, by a task of which something else fails.
     both = {"shims": [{"name": "host0", "state": "absent"}, {**other, "name": "host1", "mtu": 1500}]}
     output = lan.access(both)["msg"]
-    assert "The host is as it was before" in output, output
+    assert "is already in use on the LAN" in output
+    assert "host0: recreated during the rollback, with another index; its settings below /proc/sys/net" in output
+    assert "as it was before" not in output
     assert reached(lan) == {True}
+
+
+def test_what_others_have_put_on_a_shim_keeps_it(lan: Lan) -> None:
+    lan.done()
+    on_it = [
+        ("ip link add vx0 type vxlan id 5 dev host0 dstport 4789", "is the parent of vx0", "ip link del vx0"),
+        (
+            "ip route add 198.51.100.0/24 dev host0 table 100",
+            "has routes to 198.51.100.0/24 in table 100",
+            "ip route del 198.51.100.0/24 table 100",
+        ),
+    ]
+    gone = {"name": "host0", "state": "absent"}
+    for put, message, remove in on_it:
+        lan.host.run("sh", "-c", put)
+        for check in (True, False):
+            assert lan.refuses(gone, check=check).startswith(f"host0 {message}")
+        assert lan.refuses({"shims": [], "purge": True}).startswith(f"purge: host0 {message}")
+        lan.host.run("sh", "-c", remove)
+    # What comes after the plan is not removed with it either, or told of.
+    put = meanwhile("after", "_host_access.planner.plan", ["sh", "-c", on_it[0][0]])
+    assert "host0 became the parent of vx0 after this task started; left alone" in lan.access(gone, patch=put)["msg"]
+    lan.host.ip("link", "del", "vx0")
+    lan.peer.ip("address", "add", "2001:db8::251/64", "dev", "eth0", "nodad")
+    put = meanwhile("after", "_host_access.planner.plan", ["sh", "-c", on_it[1][0]])
+    failing = {"name": "host1", "parent": "eth0", "addresses": ["2001:db8::251"]}
+    output = lan.access({"shims": [gone, failing]}, patch=put)["msg"]
+    assert "host0: its addresses and routes are lost: the route to 198.51.100.0/24 in table 100" in output
+    assert "as it was before" not in output
+    assert "host0" in lan.host.ip("link")
 
 
 def test_a_parent_without_carrier(lan: Lan) -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import stat
 import typing as t
 
 import pytest
@@ -98,6 +100,49 @@ def test_a_dev_without_the_node_of_a_tap(netns: Namespace) -> None:
     assert repaired["changed"]
     assert repaired["links"][0]["tap"]["own"]
     assert "warnings" not in repaired
+
+
+@pytest.mark.parametrize(
+    "more", [{"mode": "passthru", "mac": None}, {"parent": "eth1"}, {"queues": {"tx": 2, "rx": 2}}]
+)
+def test_a_link_without_its_node_is_recreated(netns: Namespace, more: dict[str, t.Any]) -> None:
+    """Nobody has declared permissions, so that none need be set."""
+    prefix = in_mounts(netns, f"mount -t tmpfs none /tmp; {NO_NODES}")
+    assert "is missing" in str(run_module("macvtap_link", BASE, prefix=prefix)["warnings"])
+    index = netns.link("mt0")["ifindex"]
+    wanted = {name: value for name, value in {**BASE, **more}.items() if value is not None}
+    predicted = run_module("macvtap_link", wanted, prefix=prefix, check=True)
+    assert "recreate" in [change["impact"] for change in predicted["changes"]]
+    done = run_module("macvtap_link", wanted, prefix=prefix)
+    assert done["changes"] == predicted["changes"]
+    assert netns.link("mt0")["ifindex"] != index
+    assert "of mt0 is missing: no program can open it" in str(done["warnings"])
+    # What is declared is no less an error.
+    failed = run_module("macvtap_link", {**BASE, "tap": {"mode": "0660"}}, prefix=prefix)["msg"]
+    assert failed.startswith("tap: /dev/tap")
+    # And the rollback makes it again, which has lost nothing but its index.
+    other = {**BASE, "queues": {"tx": 3, "rx": 3}}
+    both = {"links": [other, {"name": "mt1", "parent": "far0", "mode": "bridge", "tap": {"mode": "0660"}}]}
+    back = run_module("macvtap_link", both, prefix=prefix)["msg"]
+    assert "of mt1, is missing; its permissions cannot be set" in back
+    assert "mt0: recreated during the rollback, with another index and /dev/tapN" in back
+    assert "The rollback failed" not in back
+    assert netns.names() == {"mt0"}
+
+
+def test_permissions_of_another_links_node_are_not_taken_over(netns: Namespace) -> None:
+    (link,) = netns.run(BASE)["links"]
+    node = pathlib.Path(link["tap"]["path"])
+    device = node.stat().st_rdev
+    node.unlink()
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(os.major(device), os.minor(device) + 1))
+    node.chmod(0o666)
+    try:
+        (new,) = netns.run({**BASE, "parent": "eth1"})["links"]
+    finally:
+        node.unlink()
+    assert new["tap"]["own"]
+    assert new["tap"]["mode"] != "0666"
 
 
 def test_a_proc_with_hidepid_hides_a_holder_from_others_than_root(netns: Namespace) -> None:

@@ -8,6 +8,7 @@ running guest, and refuses source, mode, virtualport, model, driver and target. 
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands
@@ -96,8 +97,8 @@ GENERATED_PREFIXES = {"target": guard_commands.BY_LIBVIRT, "alias": ("net", "hos
 def is_generated(name: str, text: str) -> bool:
     """Whether ``text`` is a target or an alias of a running guest alone: libvirt's, or one that a guard needs."""
     prefixes = GENERATED_PREFIXES.get(name, ())
-    by_libvirt = (prefix for prefix in prefixes if text.startswith(prefix) and text.replace(prefix, "", 1).isdigit())
-    return any(by_libvirt) or (name == "target" and guard_commands.is_named_for_nic(text))
+    by_libvirt = any(re.fullmatch(f"{prefix}[0-9]+", text) for prefix in prefixes)
+    return by_libvirt or (name == "target" and guard_commands.is_named_for_nic(text))
 
 
 def without_generated(values: t.Mapping[str, str]) -> dict[str, str]:

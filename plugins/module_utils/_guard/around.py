@@ -8,6 +8,7 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._diff import describe
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, planner, selinux
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
@@ -53,8 +54,8 @@ def declared(found: t.Iterable[Desired], *, going: t.Collection[str | None] = ()
 def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.ContextManager[None]) -> Result:
     """Load the guards that are declared, run ``body``, and remove those that are declared absent.
 
-    If ``body`` fails, the guards are what they were. If a guard cannot be loaded, ``body`` does not run. Its result
-    gets the changes of guards.
+    If ``body`` fails, the guards are what they were. If a guard cannot be loaded, ``body`` does not run. A guard that
+    something else has removed meanwhile is loaded once more. The result of ``body`` gets the changes of guards.
 
     :raises MacvtapError: as ``body`` and :func:`converge`.
     """
@@ -81,12 +82,20 @@ class _Run:
         self._links: t.Mapping[str, str] = {}
         self._first: Host | None = None
         self._warnings: list[str] = []
+        self._again: Plan[State] = Plan()
 
     def run(self) -> Result:
         before = self._converge(
-            self._plan, self._apply, lambda journal, host: planner.undo_around(journal, host, completed=self._completed)
+            self._plan,
+            self._apply,
+            lambda journal, host: planner.undo_around(journal, host, completed=self._completed),
+            # The guards were verified before the body: see _apply(), and _load_again() for what came after that.
+            verify=lambda _planned, _host, _links: Plan(),
         )
+        looked = self._completed
         result = self._body() if self._result is None else self._result
+        if not self._how.check_mode:
+            self._load_again(before.host if looked else self._host.observe())
         # What a running guest still has: in check mode as it is predicted, else as it is.
         present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
         absent = [found for one in self._guards.desired if not one.present for found in self._known(one)]
@@ -96,7 +105,7 @@ class _Run:
             return planner.removal(absent, seen, present, going=self._guards.going)
 
         after = self._converge(removal, self._host.apply, planner.undo)
-        changed = before.plan.changed or result["changed"] or after.plan.changed
+        changed = before.plan.changed or result["changed"] or self._again.changed or after.plan.changed
         # A run that was killed may not have done all.
         changed = changed or self._host.refresh(check_mode=self._how.check_mode)
         return {**self._joined(before, result, after), "changed": changed}
@@ -110,13 +119,14 @@ class _Run:
         plan: t.Callable[[Host, t.Any], Plan[State]],
         apply: t.Callable[[t.Sequence[Step[State]], Journal[State]], None],
         undo: t.Callable[[Journal[State], Host], Plan[State]],
+        verify: t.Callable[[Plan[State], Host, t.Mapping[str, str]], Plan[State]] | None = None,
     ) -> Outcome[State, Host]:
         return converge(
             observe=self._host.observe,
             inquire=lambda _host: self._asked(),
             plan=plan,
             apply=apply,
-            verify=lambda _planned, host, known: planner.without_new_links(plan(host, known)),
+            verify=verify or (lambda _planned, host, known: planner.without_new_links(plan(host, known))),
             undo=undo,
             revert=lambda steps: self._host.apply(steps, Journal()),
             check_mode=self._how.check_mode,
@@ -142,18 +152,50 @@ class _Run:
         self._first = self._first or host
         return planner.plan([one for one in self._guards.desired if one.present], host, links)
 
+    def _left(self, host: Host) -> Plan[State]:
+        return planner.without_new_links(self._plan(host, self._links))
+
     def _apply(self, steps: t.Sequence[Step[State]], journal: Journal[State]) -> None:
         self._host.apply(steps, journal)
-        left = planner.without_new_links(self._plan(self._host.observe(), self._links))
+        left = self._left(self._host.observe())
         if left.changed:
             raise MacvtapError(f"the guards were loaded, but are not as they were declared: {left.changes[0].target}")
         self._result = self._body()
 
+    def _load_again(self, host: Host) -> None:
+        """Load what something else has removed or changed since the guards were verified, as by a flush of nftables.
+
+        :raises MacvtapError: that failed.
+        """
+        self._again = self._left(host)
+        if not self._again.changed:
+            return
+        try:
+            self._host.apply(self._again.steps, Journal())
+            left = self._left(self._host.observe())
+            why = f"something else changed it once more: {describe(left.changes)}" if left.changed else ""
+        except MacvtapError as exc:
+            why = str(exc)
+        if why:
+            raise MacvtapError(
+                f"{planner.names_of(self._again)}: changed by something else while this task ran, and could not be "
+                f"loaded once more: {why}. Without it the guest may send what it likes. Run the task again"
+            )
+
     def _joined(self, before: Outcome[State, Host], result: Result, after: Outcome[State, Host]) -> Result:
-        first, last = (one.plan.result(diff=self._how.diff) for one in (before, after))
-        lists = {name: [*first[name], *result.get(name, ()), *last[name]] for name in first if name != "changed"}
+        first, again, last = (one.result(diff=self._how.diff) for one in (before.plan, self._again, after.plan))
+        lists = {
+            name: [*first[name], *result.get(name, ()), *again[name], *last[name]]
+            for name in first
+            if name != "changed"
+        }
         warnings = (*before.plan.warnings, *result.get("warnings", ()), *after.plan.warnings, *self._host.warnings)
         warnings += tuple(self._warnings)
+        if self._again.changed:
+            warnings += (
+                f"{planner.names_of(self._again)}: changed by something else while this task ran, and loaded once "
+                "more. Until then the guest may have sent what it liked",
+            )
         states = planner.predicted(after.remaining, after.host)
         states = {**states, **{step.target: step.after for step in before.remaining.steps if step.after}}
         macs = [planner.mac_of(one, before.host) for one in self._guards.desired if one.present]

@@ -11,7 +11,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, did_you_mean, suggest
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import (
+    declared_twice,
+    did_you_mean,
+    join_names,
+    suggest,
+)
 
 # Actions in the journal: the rules in the kernel, and the file.
 RULES, STORE = "rules", "store"
@@ -181,7 +186,8 @@ def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan
     A guard stays on a link that has come with that change, and is still there. So does one whose link is still closed.
     """
     if completed:
-        return Plan()
+        stays = f"the change of the NIC was completed, so that it and {names_of(Plan(journal.steps))} stay as they are"
+        return Plan((), (stays,) if journal.steps else ())
     closed = {one.mac for one in host.bindings if one.closed and one.link in host.links}
     kept = {
         step.target
@@ -216,6 +222,11 @@ def without_new_links(planned: Plan[State]) -> Plan[State]:
     """Return what is left to do but for links that have appeared meanwhile: what has created them puts guards on."""
     steps = (step for step in planned.steps if any(change.field != "links" for change in step.changes))
     return replace(planned, steps=tuple(steps))
+
+
+def names_of(planned: Plan[State]) -> str:
+    """Return the guards of a plan's steps, for messages."""
+    return join_names([f"the guard of {step.target}" for step in planned.steps])
 
 
 def _kernel(state: State) -> tuple[Guard | None, tuple[str, ...], bool]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 import typing as t
@@ -16,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
     decode,
     leases,
     reach,
+    requests,
     settings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
@@ -24,39 +24,45 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Address,
     Done,
     Host,
-    Route,
+    Reach,
     Shim,
     family,
     is_managed,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.requests import is_created, new_addresses
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, has_ipv6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Step
 
-_GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 # Duplicate address detection: up to a second before it begins, and as a rule one more.
 _DETECTION_SECONDS = 15.0
 _POLL_SECONDS = 0.05
-
-# A step, the request in words, and the request.
-Asked = t.Tuple[Step[Shim], str, bytes]
 
 
 class Access:
     """Works over a session of links, which handles the links; ``parents`` are spellings of parents.
 
-    ``allowed``: Ansible's connection may be cut off.
+    ``allowed``: Ansible's connection may be cut off. ``confirm`` returns which links must not be removed, and why.
     """
 
     def __init__(
-        self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str], *, allowed: bool = False
+        self,
+        session: netlink.Session,
+        sock: socket.socket,
+        parents: t.Collection[str],
+        *,
+        allowed: bool = False,
+        confirm: netlink.Confirm | None = None,
     ) -> None:
+        self._confirm = confirm
         self._session = session
         self._socket = sock
         self._parents = parents
         self._ways = reach.RouteMonitor(sock)
         self._allowed = allowed
         self._made: set[int] = set()
+        self._lost: dict[int, tuple[Reach, tuple[str, ...]]] = {}
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
@@ -75,6 +81,7 @@ class Access:
             elsewhere=tuple(route for route in routes if route.table != MAIN),
             without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),
             made=frozenset(self._made),
+            lost=dict(self._lost),
         )
 
     def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
@@ -113,13 +120,13 @@ class Access:
     def _carry_out(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim], *, asking: bool = True) -> None:
         messages.require()
         staying = [step for step in steps if step.after is not None]
-        self._create(steps, journal)
+        self._create(steps, journal, self._confirm if asking else None)
         for step in staying:
             settings.apply(step, journal, there=True)
         made = self._session.observe(())
         whole = [(step, _complete(step, self._own(step, made))) for step in staying]
         for step, of_link in whole:
-            if not _is_created(step) and of_link.changes:
+            if not is_created(step) and of_link.changes:
                 journal.record(step, Done.IN_PLACE)
         self._session.apply([of_link for _step, of_link in whole])
         # IPv6 settings appear together with an MTU that allows IPv6.
@@ -127,36 +134,22 @@ class Access:
             settings.apply(step, journal)
         links = self._session.observe(())
         # Before any removal, as it takes a second. An address that moves between host interfaces needs no probe.
-        own = {
-            one.address for step in staying if step.before and not _is_created(step) for one in step.before.addresses
-        }
+        own = {one.address for step in staying if step.before and not is_created(step) for one in step.before.addresses}
         for step in staying if asking else ():
             _probe(step, self._own(step, links), own)
-        self._take([step for step in staying if not _is_created(step)], journal)
-        self._give(staying, links, journal)
+        removals = [one for step in staying if not is_created(step) for one in requests.removals(step)]
+        requests.send(self._socket, removals, journal)
+        additions = [one for step in staying for one in requests.additions(step, self._own(step, links).index)]
+        requests.send(self._socket, additions, journal)
         self._await_detection(staying, links)
 
-    def _take(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim]) -> None:
-        """Remove addresses and routes."""
-        for step in steps:
-            for part in _parts(step.before, exclude=step.after):
-                journal.record(step, Done.takes(part))
-        self._transact([asked for step in steps for asked in _removals(step)], gone=_GONE)
-
-    def _give(self, steps: t.Sequence[Step[Shim]], links: Links, journal: Journal[Shim]) -> None:
-        """Add addresses and routes."""
-        for step in steps:
-            # What is created goes as a whole.
-            for part in _parts(step.after, exclude=step.before) if not _is_created(step) else ():
-                journal.record(step, Done.gives(part))
-        self._transact([asked for step in steps for asked in _additions(step, self._own(step, links).index)])
-
-    def _create(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim]) -> None:
+    def _create(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim], confirm: netlink.Confirm | None) -> None:
         """Remove links, and create the new ones: down, and not yet marked as ours."""
-        concerned = [step for step in steps if step.after is None or _is_created(step)]
+        concerned = [step for step in steps if step.after is None or is_created(step)]
         for step in concerned:
             journal.record(step, Done.LINK)
-        self._session.apply([_incomplete(step) for step in concerned])
+        self._record_losses(concerned)
+        self._session.apply([_incomplete(step) for step in concerned], confirm=confirm)
         coming = {step.target for step in concerned if step.after is not None}
         if coming:
             there = self._session.observe(())
@@ -164,12 +157,19 @@ class Access:
                 there[name].index for name in coming if name in there and there[name].group == INCOMPLETE_GROUP
             )
 
+    def _record_losses(self, steps: t.Sequence[Step[Shim]]) -> None:
+        going = {step.before.link.index: step.before.link for step in steps if step.before is not None}
+        host = self.observe() if going else Host({})
+        for index, link in going.items():
+            there = Reach(tuple(host.reach.addresses_on(index)), tuple(host.reach.routes_over(index)))
+            self._lost.setdefault(index, (there, names_on(link, host.links)))
+
     def _own(self, step: Step[Shim], links: Links) -> Link:
         """Return the link of ``step`` by its index, not any link that now has its name."""
         link = links.get(step.target)
         if link is None:
             raise MacvtapError(f"the link {step.target} was removed while this task ran", path=step.path)
-        known = step.before.link.index if step.before is not None and not _is_created(step) else None
+        known = step.before.link.index if step.before is not None and not is_created(step) else None
         if link.index != known if known is not None else link.index not in self._made:
             raise MacvtapError(
                 f"something else recreated {step.target} while this task ran; it is left alone. Run the task again",
@@ -177,18 +177,12 @@ class Access:
             )
         return link
 
-    def _transact(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
-        answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
-        for (step, words, _request), answer in zip(asked, answers):
-            if answer is not None and answer.code not in gone:
-                raise MacvtapError(f"the kernel refused to {words}: {answer}", path=step.path)
-
     def _await_detection(self, steps: t.Sequence[Step[Shim]], links: Links) -> None:
         """Wait for the end of duplicate address detection of each new IPv6 address."""
         new = {
             (self._own(step, links).index, address.address): step
             for step in steps
-            for address in _new(step)
+            for address in new_addresses(step)
             if family(address.address) == 6 and self._own(step, links).carrier
         }
         deadline = time.monotonic() + _DETECTION_SECONDS
@@ -213,10 +207,6 @@ class Access:
 _TAKEN = "{0} is already in use on the LAN{2}, so {1} cannot have it. Use another address"
 
 
-def _is_created(step: Step[Shim]) -> bool:
-    return step.before is None or step.recreates
-
-
 def _incomplete(step: Step[Shim]) -> Step[Link]:
     """Return the step that removes the link, or creates it down and not yet marked as ours."""
     before, after = step.before, step.after
@@ -235,13 +225,8 @@ def _link_step(step: Step[Shim], before: Link | None, after: Link | None, change
     return Step(step.target, before, after, tuple(changes), path=step.path)
 
 
-def _new(step: Step[Shim]) -> list[t.Any]:
-    had = () if _is_created(step) else t.cast("Shim", step.before).addresses
-    return [address for address in t.cast("Shim", step.after).addresses if address not in had]
-
-
 def _probe(step: Step[Shim], link: Link, own: t.Collection[str]) -> None:
-    new = [one.address for one in _new(step) if family(one.address) == 4 and one.address not in own]
+    new = [one.address for one in new_addresses(step) if family(one.address) == 4 and one.address not in own]
     if not new or not link.carrier:
         return
     try:
@@ -251,50 +236,3 @@ def _probe(step: Step[Shim], link: Link, own: t.Collection[str]) -> None:
         raise MacvtapError(message, path=step.path) from exc
     if found is not None:
         raise MacvtapError(_TAKEN.format(found[0], link.name, f" (at {found[1]})"), path=step.path)
-
-
-def _parts(shim: Shim | None, *, exclude: Shim | None) -> t.Iterator[Address | Route]:
-    """Yield the addresses and routes of ``shim`` that ``but`` does not have."""
-    if shim is not None and exclude is not None:
-        yield from (address for address in shim.addresses if address not in exclude.addresses)
-        yield from (route for route in shim.routes if route not in exclude.routes)
-
-
-def _removals(step: Step[Shim]) -> t.Iterator[Asked]:
-    before, after = t.cast("Shim", step.before), t.cast("Shim", step.after)
-    index = before.link.index
-    # Routes first: the kernel removes some together with their source address.
-    for route in before.routes:
-        if route not in after.routes:
-            yield step, f"remove the route to {route} from {step.target}", _route(route, index, add=False)
-    for address in before.addresses:
-        if address not in after.addresses:
-            request = messages.address(index, address.address, address.prefix, add=False)
-            yield step, f"remove {address} from {step.target}", request
-
-
-def _additions(step: Step[Shim], index: int) -> t.Iterator[Asked]:
-    for address in _new(step):
-        request = messages.address(index, address.address, address.prefix, add=True)
-        yield step, f"add {address} to {step.target}", request
-    had = () if _is_created(step) else t.cast("Shim", step.before).routes
-    for route in t.cast("Shim", step.after).routes:
-        if route not in had:
-            yield step, f"add the route {route} over {step.target}", _route(route, index, add=True)
-
-
-def _route(route: Route, index: int, *, add: bool) -> bytes:
-    destination, _slash, length = route.destination.partition("/")
-    number = socket.AF_INET if family(destination) == 4 else socket.AF_INET6
-    attrs = [("RTA_DST", destination), ("RTA_OIF", index)]
-    given = {"RTA_PREFSRC": route.source, "RTA_GATEWAY": route.gateway, "RTA_PRIORITY": route.metric}
-    attrs += [(name, value) for name, value in given.items() if value]
-    head = {
-        "family": number,
-        "dst_len": int(length),
-        "table": MAIN,
-        "proto": route.protocol,
-        "scope": route.scope,
-        "type": route.kind,
-    }
-    return messages.route(head, tuple(attrs), add=add)

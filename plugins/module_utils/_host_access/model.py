@@ -171,7 +171,7 @@ class Host:
 
     ``routes`` are those of the main table, and ``elsewhere`` those of other tables but local. ``without_ipv6`` names
     the host interfaces with IPv6 disabled, and "default" if new links have it disabled. ``made`` has the indexes of the
-    links that this run created.
+    links that this run created, ``lost`` what went with those that it removed: what the host had there, links on it.
     """
 
     links: Links
@@ -184,6 +184,7 @@ class Host:
     elsewhere: tuple[Route, ...] = ()
     without_ipv6: frozenset[str] = frozenset()
     made: frozenset[int] = frozenset()
+    lost: t.Mapping[int, t.Tuple[Reach, t.Tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def reach(self) -> Reach:
@@ -228,7 +229,8 @@ class Done:
 
     @staticmethod
     def takes(part: Address | Route) -> str:
-        return f"take {_words(part)}"
+        # Two routes may differ in their metric alone, and one that is there has it.
+        return f"take {_words(part)}{f' metric {part.metric}' if isinstance(part, Route) else ''}"
 
 
 def _words(part: Address | Route) -> str:

@@ -47,3 +47,8 @@ def needing(target: Link, tree: Tree, exclude: Links | None = None) -> t.Iterato
 def _is_last_port(port: Link, master: Link, needing: t.Container[str], here: t.Iterable[Link]) -> bool:
     others = (link for link in here if link.master == master.name and link.up and link.name not in needing)
     return master.kind in _BONDS and port.master == master.name and next(others, None) is None
+
+
+def names_on(link: Link, links: Links) -> tuple[str, ...]:
+    """Return the names of the links directly on a link, which the kernel removes together with it."""
+    return tuple(one.name for one in Tree(links).above(link))

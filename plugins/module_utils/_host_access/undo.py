@@ -13,17 +13,22 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     INCOMPLETE_GROUP,
+    KERNEL_ROUTES,
+    MAIN,
     Address,
     Done,
     Host,
+    Reach,
     Route,
     Shim,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import between_shims, current
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # Attributes of the link that change in place.
 _OF_THE_LINK = ("mode", "mac", "mtu", "up")
@@ -43,6 +48,7 @@ def undo(journal: Journal[Shim], host: Host) -> Plan[Shim]:
             warnings.append(warning)
         else:
             steps.append(between_shims(now, then, step.path))
+            warnings += _losses(step, now, host)
     return in_order(steps, tuple(warnings))
 
 
@@ -62,6 +68,29 @@ def _then(step: Step[Shim], now: Shim | None, journal: Journal[Shim], host: Host
         # It was not removed after all.
         return now, ""
     return None, f"{step.target} {_ANOTHER}"
+
+
+def _losses(step: Step[Shim], now: Shim | None, host: Host) -> t.Iterator[str]:
+    """Yield what a host interface has lost that was removed, and restored by the rollback."""
+    if step.before is None or now is None or now.link.index == step.before.link.index:
+        return
+    name, index = step.target, now.link.index
+    yield (
+        f"{name}: recreated during the rollback, with another index; its settings below /proc/sys/net that are not "
+        "managed by this collection are those of a new link"
+    )
+    lost, names = host.lost.get(step.before.link.index, (Reach(), ()))
+    reach = host.reach
+    there = {replace(one, index=0) for one in reach.routes_over(index)}
+    gone = [str(one) for one in lost.addresses if not one.link_local and one not in reach.addresses_on(index)]
+    # The kernel makes its own again.
+    routes = [one for one in lost.routes if replace(one, index=0) not in there and one.protocol not in KERNEL_ROUTES]
+    gone += [f"the route to {one}{'' if one.table == MAIN else f' in table {one.table}'}" for one in routes]
+    if gone:
+        yield f"{name}: its addresses and routes are lost: {join_names(gone)}"
+    on_it = [one for one in names if one not in names_on(now.link, host.links)]
+    if on_it:
+        yield f"{name}: the links on it were removed with it: {join_names(on_it)}"
 
 
 def _is_made(link: Link, host: Host) -> bool:

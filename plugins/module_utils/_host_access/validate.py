@@ -12,7 +12,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
+    DHCP,
     IPV6_MTU,
+    KERNEL_ROUTES,
     OWNER_ALIAS,
     Connection,
     DesiredShim,
@@ -33,10 +35,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rou
     egress_link,
     simulate,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import WHY_NO_IPV6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.validate import kind_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_validate import check_unused
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 
 def check_declared_once(desired: t.Sequence[DesiredShim]) -> None:
@@ -84,6 +88,9 @@ def check(changing: t.Sequence[Case], host: Host, *, allowed: bool = False) -> t
             for entry, step in changing:
                 check_address_stays(entry, step, connection)
                 check_route(entry, step, connection.peer, routes, final_routes)
+    # Last: that a connection would be cut off says more of the same routes.
+    for entry, step in changing:
+        _check_unused(entry, step, host)
     return warnings
 
 
@@ -91,6 +98,24 @@ def _with_link(connection: Connection, routes: Routes, host: Host) -> Connection
     """Return the connection with its link by the main table, where the kernel did not resolve it."""
     link = host.links.get(egress_link(connection.peer, routes) or "")
     return connection if connection.index or link is None else replace(connection, index=link.index)
+
+
+def _check_unused(entry: DesiredShim, step: Step[Shim], host: Host) -> None:
+    """Refuse to remove with a host interface what others have put on it: links, a port, routes of other tables."""
+    if step.before is None or not (step.after is None or step.recreates):
+        return
+    link, after = step.before.link, None if step.after is None else step.after.link
+    check_unused(link, after, names_on(link, host.links), path=entry.path, force=None)
+    # Those of the kernel and of a lease go with their address; for those apart see routing.check_others().
+    over = [one for one in host.elsewhere if one.index == link.index and not one.apart]
+    named = [f"{one.destination} in table {one.table}" for one in over if one.protocol not in (*KERNEL_ROUTES, DHCP)]
+    if named:
+        action = "removing" if after is None else "recreating"
+        raise MacvtapError(
+            f"{link.name} has routes to {join_names(named)}, which are not managed by this collection, and {action} it "
+            "would remove them. Remove them first",
+            path=entry.path,
+        )
 
 
 def _disruptions(entry: DesiredShim, step: Step[Shim]) -> t.Iterator[Disruption]:

@@ -29,7 +29,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Link,
     Links,
     Lost,
-    Tap,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.network import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
@@ -278,9 +277,10 @@ class Execution:
             udev.wait([one.device for one in now.values() if one.device], made)
         failed = {}
         for step, link in steps:
+            if made is not None and not identity.sets_tap(step, now[link.key]):
+                continue
             try:
-                node: Tap = t.cast("t.Any", step.after).tap
-                tap.set_up(link.name, now[link.key], node)
+                tap.set_up(link.name, now[link.key], t.cast("t.Any", step.after).tap)
             except MacvtapError as exc:
                 failed[step.target] = MacvtapError(exc.message, path=step.path)
         self._fail(failed)

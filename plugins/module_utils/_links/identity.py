@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, Tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import identity as vlan_identity
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_managed
 
@@ -112,3 +112,16 @@ def parent_moved(step: Step[Link], links: Links) -> str:
 def tap_differs(step: Step[Link]) -> bool:
     before, after = t.cast("Link", step.before), t.cast("Link", step.after)
     return after.tap is not None and (after.tap.repair or after.tap != before.tap)
+
+
+def sets_tap(step: Step[Link], now: Tap) -> bool:
+    """Whether the created link of ``step``, whose tap is ``now``, gets permissions.
+
+    It does not if nobody has declared them: the former link had no node of its own to take them from, or the new one
+    has none to set them on, as in a container whose /dev the kernel does not fill.
+    """
+    desired = t.cast("Tap", t.cast("Link", step.after).tap)
+    if desired.repair:
+        return True
+    inherited = step.before is not None and desired == step.before.tap
+    return not ((desired.path and desired.fault) or (inherited and now.fault))

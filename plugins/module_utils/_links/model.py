@@ -66,7 +66,7 @@ class Tap:
 class Accounts(t.NamedTuple):
     """Looks up users and groups of the host, by name or number, and returns them as a tap has them.
 
-    Both raise KeyError if there is none.
+    Both raise KeyError if there is none, and ValueError if there cannot be one.
     """
 
     user: t.Callable[[str], str]

@@ -15,6 +15,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 # Field and row of each attribute, its option, and the option that this is a suboption of, "" for none.
 _PLACES = tuple((field, row, *row.option.rpartition(".")[::-2]) for field, row in ROWS.items())
 _UNDECLARED = DesiredLink("")
+# chown() takes the number after it, (uid_t) -1, for "keep".
+_MOST_ID = _values.U32_MAX - 1
 
 
 def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None = None) -> DesiredLink:
@@ -72,12 +74,15 @@ def _check_altnames(given: t.Sequence[str], name: str, path: str) -> None:
 
 
 def _account(given: str | None, canonical: t.Callable[[str], str] | None, what: str, path: str) -> str | None:
+    if given is not None and re.fullmatch("[0-9]+", given):
+        _values.check_range(_values.whole(given, path), 0, _MOST_ID, path)
     if given is None or canonical is None:
         return given
     try:
         return canonical(given)
-    except KeyError as exc:
-        message = f"no {what} '{given}' on this host; use an existing {what} or a numeric ID"
+    # ValueError: a text that no name can be, with a NUL say.
+    except (KeyError, ValueError) as exc:
+        message = f"no {what} {given!r} on this host; use an existing {what} or a numeric ID"
         raise MacvtapError(message, path=path) from exc
 
 

@@ -12,7 +12,7 @@ import pwd
 import stat
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, Device, Tap
 
@@ -109,25 +109,29 @@ def user_id(user: str) -> int:
     """Return the number of a user given by name or number.
 
     :raises KeyError: there is no such user.
+    :raises ValueError: there cannot be one of this name.
     """
-    return int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+    number = _text.number(user)
+    return pwd.getpwnam(user).pw_uid if number is None else number
 
 
 def group_id(group: str) -> int:
     """Return the number of a group given by name or number.
 
     :raises KeyError: there is no such group.
+    :raises ValueError: there cannot be one of this name.
     """
-    return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    number = _text.number(group)
+    return grp.getgrnam(group).gr_gid if number is None else number
 
 
 def canonical_user(user: str) -> str:
-    """Return the user as :func:`observe` returns it. Raises KeyError as :func:`user_id` does."""
+    """Return the user as :func:`observe` returns it. Raises what :func:`user_id` raises."""
     return _user_name(user_id(user))
 
 
 def canonical_group(group: str) -> str:
-    """Return the group as :func:`observe` returns it. Raises KeyError as :func:`group_id` does."""
+    """Return the group as :func:`observe` returns it. Raises what :func:`group_id` raises."""
     return _group_name(group_id(group))
 
 

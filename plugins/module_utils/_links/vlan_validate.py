@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
     identity,
     stays,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 
@@ -102,21 +102,20 @@ def check_parent(path: str, parent: Link, links: Links) -> None:
         )
 
 
-def check_unused(
-    entry: DesiredVlan, before: Link, after: Link | None, also: t.Sequence[Change], *, force: bool
-) -> None:
-    """Refuse to remove a link in use by other links. _host_access/reachability.py covers use by the host itself."""
+def check_unused(before: Link, after: Link | None, on_it: t.Sequence[str], *, path: str, force: bool | None) -> None:
+    """Refuse to remove a link in use by other links. _host_access/reachability.py covers use by the host itself.
+
+    ``on_it`` are the names of links on it that would go with it. ``force`` is None where there is no such option.
+    """
     uses = []
-    if also:
-        uses.append(f"is the parent of {join_names([change.target for change in also])}")
+    if on_it:
+        uses.append(f"is the parent of {join_names(on_it)}")
     if before.master:
         uses.append(f"is a port of {before.master}")
     if uses and not force:
         action = "removing" if after is None else "recreating"
-        raise MacvtapError(
-            f"{before.name} {' and '.join(uses)}; {action} it would break that. Remove that first, or set force: true",
-            path=entry.path,
-        )
+        hint = "Remove that first" if force is None else "Remove that first, or set force: true"
+        raise MacvtapError(f"{before.name} {' and '.join(uses)}; {action} it would break that. {hint}", path=path)
 
 
 def check_guests(planned: Plan[Link], links: Links, held: t.Mapping[str, Holders], *, force: bool) -> None:

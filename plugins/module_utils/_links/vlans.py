@@ -94,7 +94,8 @@ def plan(desired: t.Sequence[DesiredVlan], links: Links, *, force: bool = False)
         also: t.Sequence[Change] = ()
         if before is not None and before.index in leaving:
             also = _on(before, links, leaving)
-            vlan_validate.check_unused(entry, before, after, also, force=force)
+            on_it = [change.target for change in also]
+            vlan_validate.check_unused(before, after, on_it, path=entry.path, force=force)
         steps.append(_recreated(before, after, also, entry) if dragged else _step(before, after, also, entry))
     return in_order(steps, (*_warnings(pairs), *vlan_warnings.warnings(pairs, links)))
 

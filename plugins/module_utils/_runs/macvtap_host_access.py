@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Host, Shim, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, rtnetlink, vlan_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
@@ -26,7 +26,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         return planner.plan([*desired, *others], host, allowed=params[ALLOW])
 
     with _glue.locked(module, "links"), netlink.session() as session, rtnetlink.open_socket() as sock:
-        access = Access(session, sock, parents, allowed=params[ALLOW])
+        access = Access(session, sock, parents, allowed=params[ALLOW], confirm=vlan_validate.arrived)
         outcome = converge(
             observe=access.observe,
             plan=plan,

@@ -236,7 +236,12 @@ def test_a_guard_whose_nic_is_still_there_is_not_undone() -> None:
     assert (undone.changed, undone.warnings) == (True, ())
     still = planner.undo_around(journal, host_with(GUARDED), completed=False)
     assert (still.changed, len(still.warnings)) == (False, 1)
-    assert not planner.undo_around(journal, host_with(step.after), completed=True).changed
+    # What was completed stays, and so the host is not as it was before.
+    completed = planner.undo_around(journal, host_with(step.after), completed=True)
+    assert not completed.changed
+    assert completed.warnings == (
+        f"the change of the NIC was completed, so that it and the guard of {A} stay as they are",
+    )
     # It could not be put on the link of the NIC, of which nothing gets out, and the guest has not released that.
     name = guard_commands.name_from(bytes(6))
     for links, changed in (({name: GuestLink(name, 9, A)}, False), ({}, True)):

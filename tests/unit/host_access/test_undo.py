@@ -20,6 +20,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     DesiredShim,
     Done,
     Host,
+    Reach,
+    Route,
     Shim,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.undo import undo
@@ -184,7 +186,44 @@ def test_a_link_that_something_else_has_made_in_its_place_is_left_alone() -> Non
         assert back.steps == ()
         assert "is left alone" in back.warnings[0]
         # The run's own goes, or is made what there was.
-        assert undo(journal, replace(host, made=frozenset({77}))).warnings == ()
+        warnings = undo(journal, replace(host, made=frozenset({77}))).warnings
+        assert len(warnings) == (before is WITH)
+        assert all("host0: recreated during the rollback, with another index" in one for one in warnings)
+
+
+def test_what_went_with_a_removed_shim_is_told_after_the_rollback() -> None:
+    own = tuple(one for one in WITH.routes if one.index == HOST0.index)
+    table = Route("192.0.2.77/32", HOST0.index, source="192.0.2.250", scope=253, table=100)
+    there = Reach(tuple(one for one in WITH.addresses if one.index == HOST0.index), (*own, table))
+    lost = {HOST0.index: (there, ("vx0",))}
+    links = {**WITH.links, "host0": replace(HOST0, index=77)}
+    addresses = tuple(replace(one, index=77) for one in there.addresses[:1])
+    back = replace(
+        BARE,
+        links=links,
+        addresses=BARE.addresses + addresses,
+        routes=BARE.routes + tuple(replace(one, index=77) for one in own),
+        settings=WITH.settings,
+        made=frozenset({77}),
+        lost=lost,
+    )
+    planned = undo(journal_of(ABSENT, WITH, Done.LINK), back)
+    gone = "2001:db8::250/128, the route to 192.0.2.77/32 src 192.0.2.250 in table 100"
+    assert planned.warnings[1:] == (
+        f"host0: its addresses and routes are lost: {gone}",
+        "host0: the links on it were removed with it: vx0",
+    )
+    # All of it is there again, and none of it if the shim itself never went.
+    vxlan = Link("vx0", 78, "vxlan", under=77)
+    whole = replace(
+        back,
+        links={**links, "vx0": vxlan},
+        addresses=BARE.addresses + tuple(replace(one, index=77) for one in there.addresses),
+        elsewhere=(replace(table, index=77),),
+    )
+    (warning,) = undo(journal_of(ABSENT, WITH, Done.LINK), whole).warnings
+    assert warning.startswith("host0: recreated during the rollback, with another index; its settings below /proc/sys")
+    assert undo(journal_of(ABSENT, WITH, Done.LINK), replace(WITH, lost=lost)).warnings == ()
 
 
 def test_one_that_others_have_made_a_port_since_stays() -> None:

@@ -27,6 +27,10 @@ def wanted(**given: t.Any) -> t.Any:
         ({"name": "a/b"}, r"links\[2\]\.name: 'a/b' is not a valid link name"),
         ({"name": "a\0b"}, r"links\[2\]\.name: 'a\0b' is not a valid link name"),
         ({"name": "a b"}, r"links\[2\]\.name: 'a b' is not a valid link name"),
+        ({"name": "a\ud800"}, r"links\[2\]\.name: 'a\\ud800' has a character that UTF-8 cannot encode; remove it"),
+        ({"altnames": ["a\ud800"]}, r"links\[2\]\.altnames\[0\]: 'a\\ud800' has a character that UTF-8"),
+        ({"alias": "a\udfff"}, r"links\[2\]\.alias: 'a\\udfff' has a character that UTF-8 cannot encode"),
+        ({"alias": "a\0b"}, r"links\[2\]\.alias: 'a\\x00b' has a NUL character, which ends a text for the kernel"),
         ({"name": ".."}, r"links\[2\]\.name: '\.\.' is not a valid link name"),
         ({"name": ""}, r"links\[2\]\.name: '' is not a valid link name"),
         ({"name": "à"}, r"links\[2\]\.name: 'à' has the byte a0 in UTF-8, which the kernel takes for white space"),
@@ -47,6 +51,19 @@ def wanted(**given: t.Any) -> t.Any:
         ({"mac": "eth0"}, r"links\[2\]\.mac: 'eth0' is not a MAC address"),
         ({"tap": {"owner": "nobody-here"}}, r"links\[2\]\.tap\.owner: no user 'nobody-here' on this host"),
         ({"tap": {"group": "nobody-here"}}, r"links\[2\]\.tap\.group: no group 'nobody-here' on this host"),
+        ({"tap": {"owner": "99999999999"}}, r"links\[2\]\.tap\.owner: 99999999999 is not between 0 and 4294967294"),
+        ({"tap": {"group": "4294967296"}}, r"links\[2\]\.tap\.group: 4294967296 is not between 0 and 4294967294"),
+        # chown() would keep the owner.
+        ({"tap": {"owner": "4294967295"}}, r"links\[2\]\.tap\.owner: 4294967295 is not between 0 and 4294967294"),
+        ({"tap": {"owner": "9" * 5000}}, r"links\[2\]\.tap\.owner: the number is too large for any option"),
+        (
+            {"tap": {"owner": "²"}},
+            r"links\[2\]\.tap\.owner: no user '²' on this host; use an existing user or a numeric",
+        ),
+        ({"tap": {"group": "٣"}}, r"links\[2\]\.tap\.group: no group '٣' on this host"),
+        ({"tap": {"owner": "-1"}}, r"links\[2\]\.tap\.owner: no user '-1' on this host"),
+        ({"tap": {"owner": "a\0"}}, r"links\[2\]\.tap\.owner: no user 'a\\x00' on this host"),
+        ({"tap": {"group": "a\ud800"}}, r"links\[2\]\.tap\.group: no group 'a\\ud800' on this host"),
         ({"tap": {"mode": "0999"}}, r"links\[2\]\.tap\.mode: '0999' is not an octal permission"),
         ({"tap": {"mode": "u=rw"}}, r"links\[2\]\.tap\.mode: 'u=rw' is not an octal permission"),
     ],
@@ -64,6 +81,11 @@ def test_values_take_their_canonical_form() -> None:
         "60123",
         0o660,
     )
+
+
+def test_numbers_of_accounts_that_no_account_has() -> None:
+    found = wanted(tap={"owner": "4294967294", "group": "0000060123"})
+    assert (found.tap_owner, found.tap_group) == ("4294967294", "60123")
 
 
 def test_the_word_of_libvirt_is_that_of_the_kernel() -> None:
