@@ -82,7 +82,10 @@ options:
     description:
       - What M(linuxvirt.macvtap.macvtap_host_info) returns of the destination. With it the task is refused if an uplink
         there is missing, down, without a carrier, unfit for macvtap links, or has a smaller MTU than the guest's link.
-        Without it, only libvirt of the destination is asked, which does not know that.
+      - The task is also refused if a NIC in mode V(passthrough) would take an uplink that the destination itself or
+        another macvtap or macvlan link there uses, or if a NIC's link has the name (C(target)) of another link there.
+      - Without it, only libvirt of the destination is asked, which does not know that. A NIC in mode V(passthrough) is
+        refused then.
     type: dict
   segment:
     description:

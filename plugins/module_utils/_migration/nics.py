@@ -38,12 +38,17 @@ def edits(ifaces: t.Iterable[Iface], desired: Desired, modes: t.Mapping[str, str
 
     ``modes`` are those of links that libvirt does not know, by MAC address.
     """
+    ifaces = tuple(ifaces)
+    return tuple((before, after) for before, after in zip(ifaces, moved(ifaces, desired, modes)) if before != after)
+
+
+def moved(ifaces: t.Iterable[Iface], desired: Desired, modes: t.Mapping[str, str] | None = None) -> tuple[Iface, ...]:
+    """Return interfaces as they are on the destination; ``modes`` are as in :func:`edits`."""
     declared = {nic.mac: nic.given for nic in desired.nics}
-    moved = []
-    for iface in ifaces:
-        given = declared.get(iface.mac) or _by_uplink(iface, desired.uplinks)
-        moved.append((iface, there(iface, given, (modes or {}).get(iface.mac))))
-    return tuple((before, after) for before, after in moved if before != after)
+    return tuple(
+        there(iface, declared.get(iface.mac) or _by_uplink(iface, desired.uplinks), (modes or {}).get(iface.mac))
+        for iface in ifaces
+    )
 
 
 def as_stored(desired: Desired, live: t.Iterable[Iface], stored: t.Iterable[Iface]) -> Desired:

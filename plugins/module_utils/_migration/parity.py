@@ -137,11 +137,12 @@ def _with_mode(iface: Iface, both: Both) -> Iface:
 
 
 def _grounds(desired: Desired, both: Both) -> tuple[Ground, Ground]:
-    seen = look.links(desired.destination_host)
+    seen = look.read(desired.destination_host)
+    links = seen.links if seen is not None else {}
     one, other = desired.segments or (None, None)
     return (
         _ground(both.source, one, both.links, {}),
-        _ground(both.destination, other, seen, look.reflects(desired.destination_host)),
+        _ground(both.destination, other, links, look.reflects(desired.destination_host)),
     )
 
 

@@ -94,7 +94,9 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
     live = nics.edits(both.live, desired, both.modes)
     stored = nics.edits(both.stored, desired)
     planned = {id(before): after for before, after in (*live, *stored)}
-    validate.interfaces(here, both, desired, [planned.get(id(iface), iface) for iface in (*both.live, *both.stored)])
+    ifaces = [tuple(planned.get(id(iface), iface) for iface in of) for of in (both.live, both.stored)]
+    guest = Domain(here.name, here.uuid, running=here.running, live=ifaces[0], stored=ifaces[1])
+    warnings = validate.interfaces(here, both, desired, guest)
     doubts = parity.check(desired, both, [(one, planned.get(id(one), one)) for one in both.live or both.stored])
     validate.fits(both)
     validate.storage(here, both, desired)
@@ -121,7 +123,7 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
         _view(destination.name, [new for _old, new in shown]),
         path="domain",
     )
-    return Plan((step,), (*validate.warnings(here, both), *doubts))
+    return Plan((step,), (*validate.warnings(here, both), *warnings, *doubts))
 
 
 def _rest(desired: Desired, both: Both, there: Domain) -> Plan[Guest]:
