@@ -57,7 +57,9 @@ options:
         type: str
         required: true
       source:
-        description: The uplink on the destination, by its name.
+        description:
+          - The uplink on the destination, by its name or an alternative name. With O(destination_host), a longer
+            alternative name, a MAC address or a PCI address will do.
         type: str
         aliases: [parent, dev]
       mode:
@@ -76,6 +78,8 @@ options:
     description:
       - The names that uplinks have on the destination, by their names here. For NICs that are not in O(interfaces), and
         on no network.
+      - An uplink of this host can also be given by an alternative name, its MAC address or its PCI address, and one of
+        the destination as in O(interfaces[].source).
     type: dict
     default: {}
   destination_host:

@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration impor
     parity,
     reported,
     sharing,
+    sources,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.look import There
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired, NicThere
@@ -60,8 +61,12 @@ def ground(name: str, look: Look, options: Options) -> parity.Ground:
 
 def parted(domain: Look, here: parity.Ground, there: parity.Ground, options: Options) -> str:
     """Return why a guest would not reach on a host what it reaches now, "" if it would."""
-    live, after = read(domain).live, _moved(domain, here, there, options).live
-    found = parity.against(_desired(domain, here, there, options), list(zip(live, after)), here, there)
+    try:
+        live, after = read(domain).live, _moved(domain, here, there, options).live
+        found = parity.against(_desired(domain, here, there, options), list(zip(live, after)), here, there)
+    except MacvtapError as exc:
+        # Its uplink is not found.
+        return exc.message
     return "; ".join([*found.segments, *found.modes])
 
 
@@ -100,7 +105,9 @@ def _moved(domain: Look, here: parity.Ground, there: parity.Ground, options: Opt
 
 def _desired(domain: Look, here: parity.Ground, there: parity.Ground, options: Options) -> Desired:
     uplinks = inventory.between(*(options.uplinks.get(ground.name) for ground in (here, there)))
-    return Desired(domain["name"], _declared(domain["name"], there.name, options), uplinks)
+    desired = Desired(domain["name"], _declared(domain["name"], there.name, options), uplinks)
+    guest = read(domain)
+    return sources.named(desired, (*guest.live, *guest.stored), here.links, there.links, there.name)
 
 
 def _declared(domain: str, host: str, options: Options) -> tuple[NicThere, ...]:

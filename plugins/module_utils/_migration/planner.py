@@ -14,7 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import nics, parity, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look, nics, parity, sources, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ENDED,
     UNDEFINED,
@@ -89,6 +89,9 @@ def misconnected(guest: Guest, both: Both) -> str:
 
 
 def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
+    seen = look.read(desired.destination_host)
+    there = seen.links if seen is not None else None
+    desired = sources.named(desired, (*both.live, *both.stored), both.links or None, there, both.destination.name)
     if desired.apply_stored:
         desired = nics.as_stored(desired, both.live, both.stored)
     live = nics.edits(both.live, desired, both.modes)

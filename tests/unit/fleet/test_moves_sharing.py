@@ -65,3 +65,14 @@ def test_no_guest_comes_home_to_a_link_name_that_is_taken() -> None:
     moved, stuck = decided(looks, homes={"web1": "hv1", "web2": "hv1"})
     assert moved == {"web1": "hv1"}
     assert stuck["web2"].startswith("hv1: hv1 has a domain web1 whose link is called web0")
+
+
+def test_an_uplink_of_a_host_can_be_given_by_its_address() -> None:
+    looks = {
+        "hv1": look(("web1", "vepa", "macvtap0"), mac="02:00:00:00:03:01"),
+        "hv2": look(mac="02:00:00:00:04:01"),
+    }
+    uplinks = {"hv1": "02:00:00:00:03:01", "hv2": "02:00:00:00:04:01"}
+    assert decided(looks, "hv1", uplinks=uplinks) == ({"web1": "hv2"}, {})
+    _moved, stuck = decided(looks, "hv1", uplinks={**uplinks, "hv2": "02:00:00:00:04:09"})
+    assert stuck["web1"].startswith("hv2: no link with the MAC address 02:00:00:00:04:09 on hv2")
