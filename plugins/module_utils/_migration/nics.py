@@ -51,13 +51,20 @@ def moved(ifaces: t.Iterable[Iface], desired: Desired, modes: t.Mapping[str, str
     )
 
 
-def as_stored(desired: Desired, live: t.Iterable[Iface], stored: t.Iterable[Iface]) -> Desired:
+def as_stored(
+    desired: Desired, live: t.Iterable[Iface], stored: t.Iterable[Iface], direct: t.Collection[str] = ()
+) -> Desired:
     """Return a migration that also connects the running NICs to what is stored for them.
 
-    A NIC that is stored on something else than a macvtap link stays as it runs.
+    ``direct`` are the direct networks of the destination. A NIC that is stored on something else than a macvtap link
+    stays as it runs.
     """
     declared = {nic.mac for nic in desired.nics}
-    kept = {iface.mac: iface for iface in stored if iface.type == "direct" and iface.mac not in declared}
+    kept = {
+        iface.mac: iface
+        for iface in networks.as_stored(tuple(stored), direct)
+        if iface.type == "direct" and iface.mac not in declared
+    }
     pairs = [(iface, kept[iface.mac]) for iface in live if iface.mac in kept]
     more = [
         NicThere("apply_stored", iface.mac, {**_connection(stored), **_by_uplink(stored, desired.uplinks)})

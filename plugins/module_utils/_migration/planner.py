@@ -93,7 +93,9 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
     there = seen.links if seen is not None else None
     desired = sources.named(desired, (*both.live, *both.stored), both.links or None, there, both.destination.name)
     if desired.apply_stored:
-        desired = nics.as_stored(desired, both.live, both.stored)
+        validate.appliable(both, desired)
+        direct = [name for name, network in (both.destination.networks or {}).items() if network.direct]
+        desired = nics.as_stored(desired, both.live, both.stored, direct)
     live = nics.edits(both.live, desired, both.modes)
     stored = nics.edits(both.stored, desired)
     planned = {id(before): after for before, after in (*live, *stored)}

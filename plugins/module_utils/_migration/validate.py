@@ -126,6 +126,27 @@ def _local(both: Both) -> str:
     )
 
 
+def appliable(both: Both, desired: Desired) -> None:
+    """Refuse to connect a running NIC as it is stored, on a direct network, if that is none on the destination.
+
+    :raises MacvtapError: it is not.
+    """
+    source, destination = both.source, both.destination
+    settled = {(iface.mac, iface.get("network")) for iface in both.live}
+    declared = {nic.mac for nic in desired.nics}
+    for iface in both.stored:
+        name = iface.get("network")
+        here, there = ((side.networks or {}).get(name or "") for side in (source, destination))
+        if here is None or there is None or iface.mac in declared or (iface.mac, name) in settled:
+            continue
+        if here.direct and not there.direct:
+            raise MacvtapError(
+                f"{iface.mac} is stored on the network {name!r}, which is a direct one on {source.name} and not on "
+                f"{destination.name}. Set interfaces for it, or leave this out",
+                path="apply_stored",
+            )
+
+
 def interfaces(domain: Domain, both: Both, desired: Desired, guest: Domain) -> list[str]:
     """Refuse NICs that the destination cannot connect, or that would cut off others there, and return warnings.
 
