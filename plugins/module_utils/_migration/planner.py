@@ -96,12 +96,15 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
         validate.appliable(both, desired)
         direct = [name for name, network in (both.destination.networks or {}).items() if network.direct]
         desired = nics.as_stored(desired, both.live, both.stored, direct)
-    live = nics.edits(both.live, desired, both.modes)
-    stored = nics.edits(both.stored, desired)
+    own = {name for name, network in (both.source.networks or {}).items() if network.direct}
+    live = nics.edits(both.live, desired, both.modes, own)
+    stored = nics.edits(both.stored, desired, direct=own)
     planned = {id(before): after for before, after in (*live, *stored)}
     ifaces = [tuple(planned.get(id(iface), iface) for iface in of) for of in (both.live, both.stored)]
     guest = Domain(here.name, here.uuid, running=here.running, live=ifaces[0], stored=ifaces[1])
     warnings = validate.interfaces(here, both, desired, guest)
+    lost = [nics.lost(old, new, both.destination.name) for old, new in (*live, *stored)]
+    warnings += [text for text in dict.fromkeys(lost) if text]
     doubts = parity.check(desired, both, [(one, planned.get(id(one), one)) for one in both.live or both.stored])
     validate.fits(both)
     validate.storage(here, both, desired)
