@@ -16,7 +16,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import texts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._forms import texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import comparison, outcome, overview, page
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages

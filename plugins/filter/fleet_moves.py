@@ -102,14 +102,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet, moves
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import arrival, fleet, moves
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
 
 _NICS = "macvtap_domains_interfaces"
 
 
 def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
-    looks: t.Mapping[str, moves.Look],
+    looks: t.Mapping[str, arrival.Look],
     sources: t.Sequence[str] | None = None,
     *,
     targets: t.Sequence[str] | None = None,
@@ -133,7 +133,7 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
                 frozenset(_texts(group, f"macvtap_migration_apart[{index}]"))
                 for index, group in enumerate(_list(apart, "macvtap_migration_apart"))
             )
-            options = moves.Options(
+            options = arrival.Options(
                 tuple(sources or ()),
                 tuple(looks if targets is None else _texts(targets, "macvtap_migration_to")),
                 _names(given or {}, "macvtap_migration_targets"),

@@ -57,7 +57,9 @@ options:
         type: str
         required: true
       source:
-        description: The uplink on the destination, by its name.
+        description:
+          - The uplink on the destination, by its name or an alternative name. With O(destination_host), a longer
+            alternative name, a MAC address or a PCI address will do.
         type: str
         aliases: [parent, dev]
       mode:
@@ -76,13 +78,18 @@ options:
     description:
       - The names that uplinks have on the destination, by their names here. For NICs that are not in O(interfaces), and
         on no network.
+      - An uplink of this host can also be given by an alternative name, its MAC address or its PCI address, and one of
+        the destination as in O(interfaces[].source).
     type: dict
     default: {}
   destination_host:
     description:
       - What M(linuxvirt.macvtap.macvtap_host_info) returns of the destination. With it the task is refused if an uplink
         there is missing, down, without a carrier, unfit for macvtap links, or has a smaller MTU than the guest's link.
-        Without it, only libvirt of the destination is asked, which does not know that.
+      - The task is also refused if a NIC in mode V(passthrough) would take an uplink that the destination itself or
+        another macvtap or macvlan link there uses, or if a NIC's link has the name (C(target)) of another link there.
+      - Without it, only libvirt of the destination is asked, which does not know that. A NIC in mode V(passthrough) is
+        refused then.
     type: dict
   segment:
     description:

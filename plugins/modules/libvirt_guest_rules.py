@@ -16,6 +16,7 @@ description:
     guards, and udev rules by which a link receives all multicast (C(allmulticast)). This module puts them on the
     destination before the guest comes, and removes them from the host that it has left.
   - Both are for MAC addresses, so the guest need not be there.
+  - A udev rule that was edited by hand is left alone, with a warning.
 options:
   nics:
     description: The NICs, as RV(linuxvirt.macvtap.libvirt_guest_migrate#module:rules) has them.

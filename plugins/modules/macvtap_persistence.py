@@ -162,7 +162,8 @@ options:
   parent:
     description:
       - The uplink, by its name, alternative name, MAC address or PCI address. At boot it is found by the same.
-      - If the host sets another MAC address than the permanent one that is given, it is found by its PCI address or name.
+      - If the host sets another MAC address than the permanent one that is given, it is found by its PCI address or
+        name.
       - Required for a link that does not exist.
     type: str
     aliases: [source, link, lower, base_iface]

@@ -179,3 +179,47 @@ def test_what_a_killed_run_has_left_is_found_by_the_next_one(udev: Hosts) -> Non
     ok(run(here, "libvirt_guest_rules", nics=again["left"], state="absent"))
     assert (has_rule(here), guards(here)) == (False, {})
     assert ok(run(here, "libvirt_guest_migrate", **to))["left"] == []
+
+
+def content(hv: Hypervisor) -> str:
+    return hv.run("cat", RULES)
+
+
+# Somebody edits the rules right before this run writes them, and what it wrote cannot be looked at.
+EDITED_AND_FAILED = f"""
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import RuleStore
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import rule_run
+apply, read, written = RuleStore.apply, rule_run.read, []
+def edited(self, *args, **how):
+    if not written:
+        text = open("{RULES}").read()
+        open("{RULES}", "w").write(text.replace("allmulticast on", "allmulticast on promisc on"))
+    written.append(1)
+    apply(self, *args, **how)
+def failing(*args):
+    if len(written) == 1:
+        written.append(1)
+        raise MacvtapError("cannot be asked")
+    return read(*args)
+RuleStore.apply, rule_run.read = edited, failing
+"""
+
+
+def test_a_rule_that_was_edited_by_hand_stays(udev: Hosts) -> None:
+    hv = udev.source
+    nics = [{"mac": B, "allmulticast": True}]
+    ok(run(hv, "libvirt_guest_rules", nics=nics))
+    failed = run_module(
+        "libvirt_guest_rules", {"nics": nics, "state": "absent"}, prefix=hv.prefix, patch=EDITED_AND_FAILED
+    )
+    assert failed["failed"]
+    assert "cannot be asked" in failed["msg"]
+    # The rollback puts back what was there when it was written, not what this collection writes.
+    edited = content(hv)
+    assert "promisc on" in edited
+    for state in ("present", "absent"):
+        result = ok(run(hv, "libvirt_guest_rules", nics=nics, state=state))
+        assert not result["changed"]
+        assert f"the udev rules of {B} were edited by hand, and stay as they are" in str(result["warnings"])
+        assert content(hv) == edited

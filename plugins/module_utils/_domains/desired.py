@@ -113,16 +113,25 @@ def _kept_values(before: Nic) -> dict[str, str]:
     """Return the values that a new or converted interface keeps: of the stored one, or else of the running guest's."""
     base: dict[str, str] = {}
     if before.stored is not None:
-        others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(before.stored.type, ()))
-        base = {name: text for name, text in before.stored.values.items() if name.split(".")[0] not in others}
-    elif before.live is not None and _has_direct(before.live):
+        return kept_by_conversion(before.stored)
+    if before.live is not None and _has_direct(before.live):
         others = ("pci_address", _ALLMULTICAST, *LINK_FAULTS, LINK_GONE)
         base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
+    return _without_floors(base)
+
+
+def kept_by_conversion(iface: Iface) -> dict[str, str]:
+    """Return the values of an interface of another type that mean the same in one of type direct."""
+    others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(iface.type, ()))
+    return _without_floors({name: text for name, text in iface.values.items() if name.split(".")[0] not in others})
+
+
+def _without_floors(values: dict[str, str]) -> dict[str, str]:
+    """Return ``values`` without a bandwidth that had only a floor, which macvtap links do not support."""
     for direction in ("inbound", "outbound"):
-        if f"bandwidth.{direction}.average" not in base:
-            # This one had only a floor, which macvtap links do not support.
-            base = {name: text for name, text in base.items() if not name.startswith(f"bandwidth.{direction}.")}
-    return base
+        if f"bandwidth.{direction}.average" not in values:
+            values = {name: text for name, text in values.items() if not name.startswith(f"bandwidth.{direction}.")}
+    return values
 
 
 def _has_direct(iface: Iface | None) -> bool:

@@ -9,12 +9,12 @@ import json
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _forms
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import by_links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     disconnect,
-    forms,
     names,
     networks,
     nics,
@@ -35,6 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import reported
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice, link_modes
 
 # Raised if a host's result has an unexpected form.
@@ -147,7 +148,7 @@ def _read(name: str, data: Values) -> _Read:
 
 
 def _with_found(host: Host, found: Values, variables: Variables) -> Host:
-    forms.check_found(found)
+    _forms.check_found(found)
     return replace(
         host,
         inspected=True,
@@ -155,17 +156,17 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         uri=(found.get("libvirt") or {}).get("uri") or "",
         kernel=found.get("kernel") or {},
         version=report.read_version((found.get("libvirt") or {}).get("version")),
-        links=report.read_links(found["links"]),
+        links=reported.links(found["links"]),
         unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
         unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
         reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
         functions=report.read_functions(found["links"]),
-        domains=report.read_domains(found.get("domains") or ()),
-        networks=report.read_networks(found.get("networks") or ()),
+        domains=reported.domains(found.get("domains") or ()),
+        networks=reported.networks(found.get("networks") or ()),
         networks_known=found.get("networks") is not None,
         purged_links=_purged(found["links"], variables),
         written=tuple(_written(found.get("written") or (), variables)),
-        reach=report.read_reach(found["links"], found.get("connections") or ()),
+        reach=reported.reach(found["links"], found.get("connections") or ()),
     )
 
 

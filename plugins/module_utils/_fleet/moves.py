@@ -5,38 +5,17 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import Segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import inventory, nics, parity
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired, NicThere
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import arrival
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.arrival import Look, Options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import (
+    sharing,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.look import There
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.look import read as read_look
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
-
-Look = t.Mapping[str, t.Any]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How guests are spread.
-
-    ``sources`` are the hosts to be emptied and ``targets`` those that take guests, in the order in which they are
-    preferred. ``given`` has the hosts of single guests. ``declared`` has the NICs that the inventory declares, by
-    host. The guests of each list in ``apart`` do not run on one host. ``uplinks`` and ``segments`` have the variables
-    macvtap_uplink and macvtap_segment, by host, of those that have one. ``begun`` has the hosts that guests were to
-    leave by a run that has not been completed.
-    """
-
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    given: t.Mapping[str, str] = field(default_factory=dict)
-    declared: t.Mapping[str, t.Sequence[Look]] = field(default_factory=dict)
-    apart: tuple[frozenset[str], ...] = ()
-    uplinks: t.Mapping[str, str] = field(default_factory=dict)
-    segments: t.Mapping[str, t.Any] = field(default_factory=dict)
-    begun: t.Mapping[str, str] = field(default_factory=dict)
 
 
 class Move(t.NamedTuple):
@@ -70,11 +49,15 @@ class Moves(t.NamedTuple):
 
 @dataclass
 class _Room:
-    """What a host still has to give: MiB of memory, None if unknown, and which guests run there."""
+    """What a host still has to give: MiB of memory, None if unknown, and which guests run there.
+
+    ``there`` is the host with the guests that come to it.
+    """
 
     free: int | None
     running: set[str]
     domains: set[str]
+    there: There | None
 
 
 def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
@@ -85,7 +68,7 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
     _validate(looks, options)
     rooms = {name: _room(looks[name]) for name in options.targets if _domains(looks.get(name)) is not None}
     moves, stuck = [], []
-    grounds = {name: _ground(name, looks[name], options) for name in {*rooms, *options.sources}}
+    grounds = {name: arrival.ground(name, looks[name], options) for name in {*rooms, *options.sources}}
     guests = [
         (domain.get("memory") or 0, source, domain)
         for source in options.sources
@@ -103,7 +86,10 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
         against = {}
         for host in candidates:
             against[host] = _against(name, memory, rooms.get(host), options)
-            against[host] = against[host] or _parted(domain, grounds[source], grounds[host], options)
+            against[host] = against[host] or arrival.parted(domain, grounds[source], grounds[host], options)
+            against[host] = against[host] or arrival.taking(
+                domain, grounds[source], grounds[host], rooms[host].there, options
+            )
         fitting = [host for host in candidates if not against[host]]
         if not fitting:
             reasons = "; ".join(f"{host}: {reason}" for host, reason in against.items())
@@ -113,6 +99,7 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
         moves.append(Move(name, source, chosen))
         room = rooms[chosen]
         room.running.add(name)
+        room.there = sharing.arrived(room.there, arrival.arriving(domain, grounds[source], grounds[chosen], options))
         room.free = None if room.free is None else room.free - memory
     return Moves(moves, stuck, rests, _settled(looks, options))
 
@@ -125,6 +112,7 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mappi
     moves, stuck = [], []
     rests: list[Move] = []
     settled: list[Move] = []
+    arrived: dict[str, There | None] = {}
     for name, host in sorted(homes.items()):
         places = [one for one, look in looks.items() if name in _running(look)]
         if len(places) > 1:
@@ -134,6 +122,14 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mappi
         elif places and places[0] != host and _domains(looks.get(host)) is None:
             stuck.append(Stuck(name, places[0], f"{host}: {_reason(looks.get(host))}"))
         elif places and places[0] != host:
+            guest = next(arrival.read(one) for one in _domains(looks[places[0]]) or () if one["name"] == name)
+            there = arrived.get(host) or read_look(looks[host])
+            coming = sharing.Arriving(host, guest)
+            reason = arrival.refusal(sharing.check_targets, there, coming)
+            if reason:
+                stuck.append(Stuck(name, places[0], f"{host}: {reason}"))
+                continue
+            arrived[host] = sharing.arrived(there, coming)
             moves.append(Move(name, places[0], host))
         elif places and begun.get(name, host) != host and _domains(looks.get(begun[name])) is not None:
             of = rests if name in _names(looks[begun[name]]) else settled
@@ -184,38 +180,6 @@ def _settled(looks: t.Mapping[str, Look], options: Options) -> list[Move]:
     ]
 
 
-def _ground(name: str, look: Look, options: Options) -> parity.Ground:
-    links = look.get("links") or ()
-    read = None
-    if options.segments:
-        try:
-            read = Segments(*segments.read(options.segments.get(name)))
-        except MacvtapError as exc:
-            raise MacvtapError(exc.message, path=f"host {name}: {segments.VARIABLE}") from exc
-    reflects = {link["name"]: link.get("reflective_relay") for link in links}
-    return parity.ground(
-        name, read, report.read_links(links), report.read_networks(look.get("networks") or ()), reflects
-    )
-
-
-def _parted(domain: Look, here: parity.Ground, there: parity.Ground, options: Options) -> str:
-    """Return why a guest would not reach on a host what it reaches now, "" if it would."""
-    live = report.read_domains([domain])[domain["name"]].live
-    uplinks = inventory.between(*(options.uplinks.get(ground.name) for ground in (here, there)))
-    desired = Desired(domain["name"], _declared(domain["name"], there.name, options), uplinks)
-    edited = {id(before): after for before, after in nics.edits(live, desired)}
-    found = parity.against(desired, [(one, edited.get(id(one), one)) for one in live], here, there)
-    return "; ".join([*found.segments, *found.modes])
-
-
-def _declared(domain: str, host: str, options: Options) -> tuple[NicThere, ...]:
-    uplink = {"source": options.uplinks[host]} if options.uplinks.get(host) else {}
-    entries = inventory.declared_of(options.declared.get(host, ()), uplink)
-    given = [(inventory.mac(one["mac"]), one) for one in inventory.interfaces(domain, entries)]
-    values = [(mac, {name: str(text) for name, text in one.items() if name != "mac"}) for mac, one in given]
-    return tuple(NicThere("", mac, nics.spelt(one)) for mac, one in values)
-
-
 def _candidates(name: str, source: str, options: Options) -> list[str]:
     if name in options.given:
         return [options.given[name]]
@@ -248,7 +212,7 @@ def _free(room: _Room) -> int:
 
 def _room(look: Look) -> _Room:
     free = look["libvirt"].get("memory_free")
-    return _Room(free, _running(look), _names(look))
+    return _Room(free, _running(look), _names(look), read_look(look))
 
 
 def _running(look: Look) -> set[str]:

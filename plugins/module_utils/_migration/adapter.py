@@ -109,6 +109,7 @@ class Migration:
                 namesake=_namesake(connection, guest.uuid) if guest is not None else "",
                 known=host.known,
                 macs=host.macs,
+                targets=host.targets,
                 networks=networks,
                 free=connection.free_memory(),
             )

@@ -1,19 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What macvtap_host_info says of a destination's uplinks, held against the NICs that come to them. Pure."""
+"""What macvtap_host_info says of a destination, held against the NICs that come to it. Pure."""
 
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import reported
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 _PATH = "destination_host"
 Look = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class There:
+    """A destination, as it was looked at. ``reported`` are its links as macvtap_host_info returned them."""
+
+    links: Links
+    reach: Reach
+    domains: t.Mapping[str, Domain]
+    reported: t.Sequence[Look] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -29,18 +41,25 @@ class Coming:
     mtus: t.Mapping[str, int]
 
 
-def links(look: Look | None) -> Links:
-    """Return the destination's links, as far as they are to be found by their names and addresses."""
-    return {
-        one["name"]: Link(
-            one["name"],
-            kind=one.get("kind") or "",
-            altnames=frozenset(one.get("altnames") or ()),
-            mac=one.get("mac"),
-            pci=one.get("pci"),
+def read(look: Look | None) -> There | None:
+    """Return what a look has of a destination, None without one.
+
+    :raises MacvtapError: it is something else.
+    """
+    if look is None:
+        return None
+    links = look.get("links")
+    if not isinstance(links, (list, tuple)):
+        raise MacvtapError("is not what macvtap_host_info returns: it has no links", path=_PATH)
+    try:
+        return There(
+            reported.links(links),
+            reported.reach(links, look.get("connections") or ()),
+            reported.domains(look.get("domains") or ()),
+            links,
         )
-        for one in (look or {}).get("links") or ()
-    }
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise MacvtapError(f"is not what macvtap_host_info returns: {exc}", path=_PATH) from exc
 
 
 def reflects(look: Look | None) -> dict[str, bool | None]:
@@ -48,21 +67,18 @@ def reflects(look: Look | None) -> dict[str, bool | None]:
     return {one["name"]: one.get("reflective_relay") for one in (look or {}).get("links") or ()}
 
 
-def check(look: Look | None, coming: Coming) -> None:
-    """Refuse NICs whose uplink on the destination is missing, down or unfit. Without a ``look``, nothing is known.
+def check(there: There | None, coming: Coming) -> None:
+    """Refuse NICs whose uplink on the destination is missing, down or unfit. Without a look, nothing is known.
 
     :raises MacvtapError: with the path of the option.
     """
-    if look is None:
+    if there is None:
         return
-    links = look.get("links")
-    if not isinstance(links, (list, tuple)):
-        raise MacvtapError("is not what macvtap_host_info returns: it has no links", path=_PATH)
     for iface in coming.ifaces:
         source = iface.get("source") if iface.type == "direct" and iface.get("network") is None else None
         if source is not None:
             path = join_path(coming.paths[iface.mac], "source") if iface.mac in coming.paths else "uplinks"
-            reason = _against(source, links, coming.mtus.get(iface.mac))
+            reason = _against(source, there.reported, coming.mtus.get(iface.mac))
             if reason:
                 raise MacvtapError(f"{coming.host} has {reason}; it is for {iface.mac}", path=path)
 

@@ -87,8 +87,8 @@ class Side:
     ``uri`` is how this run reaches it, ``name`` its host name and ``uuid`` what tells it from others. ``domain``
     is the guest's, None if the host has none of its name. ``namesake`` is the name under which the host has a domain of
     the guest's UUID. ``known`` are the names of all domains. ``macs`` has the MAC addresses of the other ones with
-    their names, None where they do not matter. ``free`` are the bytes of memory that are not in use, None if unknown.
-    ``version`` is libvirt's and ``emulator`` QEMU's.
+    their names, None where they do not matter, and ``targets`` the link names that those store. ``free`` are the bytes
+    of memory that are not in use, None if unknown. ``version`` is libvirt's and ``emulator`` QEMU's.
     """
 
     uri: str
@@ -100,6 +100,7 @@ class Side:
     namesake: str = ""
     known: tuple[str, ...] = ()
     macs: t.Mapping[str, tuple[str, ...]] | None = None
+    targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     networks: t.Mapping[str, Network] | None = None
     free: int | None = None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import VARIABLE, Segments, by_links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Both, Desired, Side
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
@@ -24,13 +24,15 @@ Pair = t.Tuple[Iface, Iface]
 class Ground:
     """What a host's NICs are on. ``segments`` is None if nothing is declared of any host.
 
-    ``reflects`` has by uplink whether its switch sends frames back, as far as that is known.
+    ``reflects`` has by uplink whether its switch sends frames back, as far as that is known. ``links`` are the host's,
+    {} where they are not known.
     """
 
     name: str
     segments: Segments | None = None
     networks: t.Mapping[str, Network] = field(default_factory=dict)
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
+    links: Links = field(default_factory=dict)
 
     def mode(self, iface: Iface) -> str | None:
         """Return the mode of an interface's link, None if it has none or it is not known."""
@@ -112,7 +114,9 @@ def _doubts(pairs: t.Iterable[Pair], here: Ground, there: Ground) -> list[str]:
 
 
 def _reflects(iface: Iface, ground: Ground) -> bool | None:
-    return ground.reflects.get(ground.uplink(iface))
+    uplink = ground.uplink(iface)
+    link = link_of(uplink, ground.links)
+    return ground.reflects.get(uplink if link is None else link.name)
 
 
 def check(desired: Desired, both: Both, pairs: t.Iterable[Pair]) -> list[str]:
@@ -137,11 +141,12 @@ def _with_mode(iface: Iface, both: Both) -> Iface:
 
 
 def _grounds(desired: Desired, both: Both) -> tuple[Ground, Ground]:
-    seen = look.links(desired.destination_host)
+    seen = look.read(desired.destination_host)
+    links = seen.links if seen is not None else {}
     one, other = desired.segments or (None, None)
     return (
         _ground(both.source, one, both.links, {}),
-        _ground(both.destination, other, seen, look.reflects(desired.destination_host)),
+        _ground(both.destination, other, links, look.reflects(desired.destination_host)),
     )
 
 
@@ -159,4 +164,4 @@ def ground(
     """Return a host's ground; ``segments`` are as they were read, of names that its ``links`` may have."""
     if segments is not None:
         segments = Segments(segments.common, by_links(segments.named, links), links, networks)
-    return Ground(name, segments, networks, reflects)
+    return Ground(name, segments, networks, reflects, links)

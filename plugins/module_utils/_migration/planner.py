@@ -14,7 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs import INCOMING, MIGRATION
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import nics, parity, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look, nics, parity, sources, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ENDED,
     UNDEFINED,
@@ -89,12 +89,22 @@ def misconnected(guest: Guest, both: Both) -> str:
 
 
 def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
+    seen = look.read(desired.destination_host)
+    there = seen.links if seen is not None else None
+    desired = sources.named(desired, (*both.live, *both.stored), both.links or None, there, both.destination.name)
     if desired.apply_stored:
-        desired = nics.as_stored(desired, both.live, both.stored)
-    live = nics.edits(both.live, desired, both.modes)
-    stored = nics.edits(both.stored, desired)
+        validate.appliable(both, desired)
+        direct = [name for name, network in (both.destination.networks or {}).items() if network.direct]
+        desired = nics.as_stored(desired, both.live, both.stored, direct)
+    own = {name for name, network in (both.source.networks or {}).items() if network.direct}
+    live = nics.edits(both.live, desired, both.modes, own)
+    stored = nics.edits(both.stored, desired, direct=own)
     planned = {id(before): after for before, after in (*live, *stored)}
-    validate.interfaces(here, both, desired, [planned.get(id(iface), iface) for iface in (*both.live, *both.stored)])
+    ifaces = [tuple(planned.get(id(iface), iface) for iface in of) for of in (both.live, both.stored)]
+    guest = Domain(here.name, here.uuid, running=here.running, live=ifaces[0], stored=ifaces[1])
+    warnings = validate.interfaces(here, both, desired, guest)
+    lost = [nics.lost(old, new, both.destination.name) for old, new in (*live, *stored)]
+    warnings += [text for text in dict.fromkeys(lost) if text]
     doubts = parity.check(desired, both, [(one, planned.get(id(one), one)) for one in both.live or both.stored])
     validate.fits(both)
     validate.storage(here, both, desired)
@@ -121,7 +131,7 @@ def _move(desired: Desired, both: Both, here: Domain) -> Plan[Guest]:
         _view(destination.name, [new for _old, new in shown]),
         path="domain",
     )
-    return Plan((step,), (*validate.warnings(here, both), *doubts))
+    return Plan((step,), (*validate.warnings(here, both), *warnings, *doubts))
 
 
 def _rest(desired: Desired, both: Both, there: Domain) -> Plan[Guest]:

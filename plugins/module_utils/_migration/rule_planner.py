@@ -26,12 +26,14 @@ class Wanted:
 class Rules:
     """The host: the MAC addresses with a rule, None where rules are not possible, and why; whose addresses are whose.
 
-    ``macs`` has the addresses that domains of the host have, with the domains' names.
+    ``macs`` has the addresses that domains of the host have, with the domains' names. ``modified`` are the addresses
+    whose rule was edited by hand.
     """
 
     managed: frozenset[str] | None
     unsupported: str = ""
     macs: t.Mapping[str, tuple[str, ...]] | None = None
+    modified: frozenset[str] = frozenset()
 
 
 def staying(macs: t.Iterable[str], rules: Rules) -> dict[str, tuple[str, ...]]:
@@ -40,18 +42,26 @@ def staying(macs: t.Iterable[str], rules: Rules) -> dict[str, tuple[str, ...]]:
 
 
 def plan(wanted: t.Sequence[Wanted], rules: Rules) -> Plan[Wanted]:
-    """Return the rules to write or to remove."""
+    """Return the rules to write or to remove. One that was edited by hand is no longer this collection's."""
     if rules.managed is None:
         asked = [one.mac for one in wanted if one.receives_all]
         warning = f"links of {join_names(asked)} get no rule for all multicast: {rules.unsupported}"
         return Plan(warnings=(warning,) if asked else ())
-    return Plan(tuple(_step(one, one.mac in rules.managed) for one in wanted))
+    edited = [one.mac for one in wanted if one.mac in rules.modified]
+    warning = (
+        f"the udev rules of {join_names(edited)} were edited by hand, and stay as they are. Whether these links "
+        "receive all multicast is not known. Remove the rules to have them written again"
+    )
+    steps = tuple(_step(one, one.mac in rules.managed) for one in wanted if one.mac not in rules.modified)
+    return Plan(steps, (warning,) if edited else ())
 
 
 def undo(journal: Journal[Wanted], rules: Rules) -> Plan[Wanted]:
     """Return what puts back the rules that this run has changed, and nobody else since."""
     managed = rules.managed or frozenset()
     begun = [t.cast("Wanted", step.after) for step in journal.steps]
+    # Edited by hand since, it is another's.
+    begun = [one for one in begun if one.mac not in rules.modified]
     changed = [one for one in begun if (one.mac in managed) == one.receives_all]
     return Plan(tuple(_step(Wanted(one.path, one.mac, not one.receives_all), one.mac in managed) for one in changed))
 

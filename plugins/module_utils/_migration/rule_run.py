@@ -22,7 +22,7 @@ def read(hypervisor: Hypervisor, store: RuleStore) -> Rules:
     found = store.observe()
     # None of its domains is read by name, so that all are others.
     macs = hypervisor.with_macs(Host("", {})).macs
-    return Rules(found.managed_rules, found.rules_unsupported, macs)
+    return Rules(found.managed_rules, found.rules_unsupported, macs, found.modified_rules)
 
 
 def run(
@@ -36,15 +36,20 @@ def run(
     def apply(steps: t.Sequence[Step[Wanted]], journal: Journal[Wanted]) -> None:
         for step in steps:
             journal.record(step)
+        write(steps)
+
+    def write(steps: t.Sequence[Step[Wanted]], *, restore: bool = False) -> None:
         changed = [t.cast("Wanted", step.after) for step in steps]
         if changed:
-            store.apply({one.mac: one.receives_all for one in changed}, changed[0].path)
+            store.apply({one.mac: one.receives_all for one in changed}, changed[0].path, restore=restore)
 
     outcome = converge(
         lambda: read(hypervisor, store),
         lambda rules, _none: rule_planner.plan(wanted, rules),
         apply,
         rule_planner.undo,
+        # As it was, with what was edited by hand right before it was written.
+        revert=lambda steps: write(steps, restore=True),
         check_mode=check_mode,
     )
     return {**outcome.plan.result(diff=diff), "warnings": [*outcome.plan.warnings, *store.warnings]}

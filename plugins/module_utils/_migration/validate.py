@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.jobs im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.states import STATE_TEXTS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import look, sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.along import differing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     POST_COPY,
@@ -126,8 +126,31 @@ def _local(both: Both) -> str:
     )
 
 
-def interfaces(domain: Domain, both: Both, desired: Desired, there: t.Sequence[Iface]) -> None:
-    """Refuse NICs that the destination cannot connect; ``there`` are all NICs as they are to be there.
+def appliable(both: Both, desired: Desired) -> None:
+    """Refuse to connect a running NIC as it is stored, on a direct network, if that is none on the destination.
+
+    :raises MacvtapError: it is not.
+    """
+    source, destination = both.source, both.destination
+    settled = {(iface.mac, iface.get("network")) for iface in both.live}
+    declared = {nic.mac for nic in desired.nics}
+    for iface in both.stored:
+        name = iface.get("network")
+        here, there = ((side.networks or {}).get(name or "") for side in (source, destination))
+        if here is None or there is None or iface.mac in declared or (iface.mac, name) in settled:
+            continue
+        if here.direct and not there.direct:
+            raise MacvtapError(
+                f"{iface.mac} is stored on the network {name!r}, which is a direct one on {source.name} and not on "
+                f"{destination.name}. Set interfaces for it, or leave this out",
+                path="apply_stored",
+            )
+
+
+def interfaces(domain: Domain, both: Both, desired: Desired, guest: Domain) -> list[str]:
+    """Refuse NICs that the destination cannot connect, or that would cut off others there, and return warnings.
+
+    ``guest`` is the domain as it is to be there.
 
     :raises MacvtapError: with the path of the option.
     """
@@ -146,10 +169,14 @@ def interfaces(domain: Domain, both: Both, desired: Desired, there: t.Sequence[I
                 f"{nic.mac} is of type {found[nic.mac].type}: a device of the host cannot move",
                 path=join_path(nic.path, "mac"),
             )
+    there = (*guest.live, *guest.stored)
     for iface in there:
         path = join_path(paths[iface.mac], "network") if iface.mac in paths else "interfaces"
         _network(iface, both.destination, path)
-    look.check(desired.destination_host, look.Coming(both.destination.name, there, paths, both.mtus))
+    destination, seen = both.destination, look.read(desired.destination_host)
+    look.check(seen, look.Coming(destination.name, there, paths, both.mtus))
+    arriving = sharing.Arriving(destination.name, guest, destination.networks, paths, destination.targets)
+    warnings = sharing.check(seen, arriving)
     for mac in found:
         names = (both.destination.macs or {}).get(mac, ())
         if names:
@@ -158,6 +185,7 @@ def interfaces(domain: Domain, both: Both, desired: Desired, there: t.Sequence[I
                 "address take each other's frames",
                 path=paths.get(mac, "domain"),
             )
+    return warnings
 
 
 def _network(iface: Iface, host: Side, path: str) -> None:

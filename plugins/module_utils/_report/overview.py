@@ -19,8 +19,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet imp
     hosts,
     plain,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import checked, texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._forms import checked, texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import nics
 
 # The version of the returned form. A report that is compared with an earlier one must have the same.

@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _m
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.segments import Segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import adapter, nics, run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import (
     ABORT,
@@ -48,7 +49,7 @@ def _uplinks(given: t.Mapping[t.Any, t.Any]) -> dict[str, str]:
     found = {str(name): str(there) for name, there in given.items()}
     for name, there in found.items():
         for link in (name, there):
-            _values.check_link_name(link, join_path("uplinks", name))
+            uplinks.validate_name(link, join_path("uplinks", name))
     return found
 
 
@@ -83,6 +84,8 @@ def _nic(path: str, given: t.Mapping[str, t.Any]) -> NicThere:
         )
     if "portgroup" in values and "network" not in values:
         raise MacvtapError("a portgroup belongs to a network. Set network as well", path=join_path(path, "portgroup"))
+    if "source" in values:
+        uplinks.validate_name(values["source"], join_path(path, "source"))
     return NicThere(path, mac, nics.spelt(values))
 
 

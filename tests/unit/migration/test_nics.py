@@ -42,7 +42,8 @@ def moved(element: str, given: t.Mapping[str, str] | None = None, **more: t.Any)
     document = f"<domain><name>web1</name><devices>\n    {element}\n  </devices></domain>"
     declared = () if given is None else (NicThere("interfaces[0]", MAC, given),)
     modes = more.pop("modes", None)
-    edits = nics.edits(xml.interfaces(document), Desired("web1", declared, **more), modes)
+    direct = more.pop("direct", ())
+    edits = nics.edits(xml.interfaces(document), Desired("web1", declared, **more), modes, direct)
     return xml.edit(document, edits)
 
 
@@ -101,3 +102,69 @@ def test_a_nic_leaves_its_network() -> None:
 def test_a_nic_changes_its_portgroup_alone() -> None:
     assert "<source network='lan' portgroup='db'/>" in moved(NETWORK, {"network": "lan", "portgroup": "db"})
     assert "<source network='lan'/>" in moved(NETWORK, {"network": "lan"})
+
+
+OPEN_VSWITCH = f"""<interface type='bridge'>
+      <mac address='{MAC}'/>
+      <source bridge='ovsbr0'/>
+      <vlan><tag id='42'/></vlan>
+      <virtualport type='openvswitch'>
+        <parameters interfaceid='09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f'/>
+      </virtualport>
+      <bandwidth><inbound floor='100'/></bandwidth>
+      <model type='virtio'/>
+    </interface>"""
+# A network of an Open vSwitch bridge, or of a macvtap one.
+WITH_PORT = f"""<interface type='network'>
+      <mac address='{MAC}'/>
+      <source network='lan'/>
+      <vlan><tag id='42'/></vlan>
+      <virtualport type='802.1Qbh'>
+        <parameters profileid='web'/>
+      </virtualport>
+      <model type='virtio'/>
+    </interface>"""
+ETHERNET = f"""<interface type='ethernet'>
+      <mac address='{MAC}'/>
+      <target dev='mt0' managed='no'/>
+      <model type='virtio'/>
+    </interface>"""
+
+
+@pytest.mark.parametrize("element", [OPEN_VSWITCH, WITH_PORT])
+@pytest.mark.parametrize("given", [{"source": "enp3s0"}, {"network": "lan2"}])
+def test_what_another_switch_gave_a_nic_stays_with_that(element: str, given: dict[str, str]) -> None:
+    sent = moved(element, given)
+    assert next(iter(given.values())) in sent
+    for gone in ("vlan", "virtualport", "floor", "ovsbr0"):
+        assert gone not in sent
+    assert "<model type='virtio'/>" in sent
+    # On what it is connected to here, it keeps all.
+    assert moved(element) == f"<domain><name>web1</name><devices>\n    {element}\n  </devices></domain>"
+
+
+def test_a_nic_on_a_direct_network_keeps_its_virtual_port() -> None:
+    sent = moved(WITH_PORT, {"network": "lan2"}, direct=("lan",))
+    assert "<virtualport type='802.1Qbh'>" in sent
+    assert "<tag id='42'/>" in sent
+
+
+def test_the_link_that_a_nic_has_here_is_none_there() -> None:
+    sent = moved(ETHERNET, {"source": "enp3s0"})
+    assert "mt0" not in sent
+    assert "managed" not in sent
+
+
+def test_what_a_nic_loses_is_told() -> None:
+    def lost(element: str, given: dict[str, str]) -> str:
+        document = f"<domain><name>web1</name><devices>{element}</devices></domain>"
+        ((before, after),) = nics.edits(xml.interfaces(document), Desired("web1", (NicThere("nics[0]", MAC, given),)))
+        return nics.lost(before, after, "hv2")
+
+    assert lost(OPEN_VSWITCH, {"source": "enp3s0"}) == (
+        f"{MAC}: a macvtap link has no vlan, virtualport, bandwidth floor, so it has none on hv2. Here it is in the "
+        "VLAN 42. If its uplink there is not a link of that VLAN, it reaches other hosts than here"
+    )
+    assert "VLAN 42" in lost(WITH_PORT, {"network": "lan2"})
+    assert lost(BRIDGE, {"source": "enp3s0"}) == f"{MAC}: a macvtap link has no mtu, so it has none on hv2"
+    assert lost(DIRECT, {"source": "enp3s0"}) == ""

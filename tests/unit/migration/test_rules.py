@@ -104,6 +104,27 @@ def test_a_rollback_puts_back_what_was_changed_and_nothing_else() -> None:
     assert not rule_planner.undo(journal, Rules(frozenset({B}))).changed
 
 
+def test_a_rule_that_was_edited_by_hand_stays() -> None:
+    rules = Rules(frozenset({C}), modified=frozenset({A, B}))
+    wanted = [Wanted("nics[0]", A, True), Wanted("nics[1]", B, False), Wanted("nics[2]", C, False)]
+    plan = rule_planner.plan(wanted, rules)
+    assert [change.target for change in plan.changes] == [C]
+    (warning,) = plan.warnings
+    assert warning.startswith(f"the udev rules of {A}, {B} were edited by hand, and stay as they are.")
+    assert rule_planner.plan([Wanted("nics[0]", C, False)], rules).warnings == ()
+
+
+def test_a_rollback_leaves_what_was_edited_since() -> None:
+    journal: Journal[Wanted] = Journal()
+    for step in rule_planner.plan(
+        [Wanted("nics[0]", A, True), Wanted("nics[1]", B, False)], Rules(frozenset({B}))
+    ).steps:
+        journal.record(step)
+    for edited in ({A}, {B}, {A, B}):
+        undone = rule_planner.undo(journal, Rules(frozenset({A}) - edited, modified=frozenset(edited)))
+        assert {change.target for change in undone.changes} == {A, B} - edited
+
+
 def test_what_has_changed_on_the_way_is_merged_with_what_went_along() -> None:
     gone = [Along(A, allmulticast=True, guard={"rate": 1}), Along(B, allmulticast=True)]
     assert along.merged(gone, []) == tuple(gone)
