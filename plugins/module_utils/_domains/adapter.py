@@ -42,6 +42,9 @@ class Domains(t.Protocol):
     def pauses(self) -> t.Mapping[str, Paused]:
         """What the pause was for the guest of each domain that this run has paused."""
 
+    def begin(self) -> None:
+        """Begin an attempt at the run: forget what an earlier one has done, which was rolled back or kept."""
+
     def pause_facts(self, host: Host, names: t.Collection[str]) -> t.Mapping[str, PauseFacts]:
         """Return whether the running guests of these domains can be paused, and what that takes."""
 

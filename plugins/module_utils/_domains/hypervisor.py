@@ -55,6 +55,7 @@ class Hypervisor:
 
     def __init__(self, connection: Connection, timeout: float, rules: RuleStore) -> None:
         self._connection = connection
+        self._timeout = timeout
         self._rules = rules
         self._requests = Requests(
             connection.uri,
@@ -62,18 +63,30 @@ class Hypervisor:
             library=os.path.dirname(getattr(connection.libvirt, "__file__", None) or ""),
         )
         self._requests.continued = connection.continued
-        self._guests = Guests(connection, timeout, self._requests)
-        self._pauses = Pauses(connection, self._requests)
-        # The NICs that guests were asked to release before the rollback; None before one.
-        self._to_keep: list[Nic] | None = None
-        self.save_limits: t.Mapping[str, float] = {}
-        self._definitions = Definitions(connection)
-        self._reader = DomainReader(connection, self._definitions)
+        # A guest may still do what it was asked for, or have a NIC in another slot since a rollback.
+        self._earlier_warnings: list[str] = []
+        self._forget()
         with connection.translate_errors("cannot query libvirt"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
         # The rules belong to other guests than those of qemu:///session, which only root's own libvirt can start.
         self._manages_rules = self._local and not uris.is_session(connection.url)
+
+    def _forget(self) -> None:
+        """Make anew what knows what an attempt has done: test_sequences_attempts.py lists what stays."""
+        self._guests = Guests(self._connection, self._timeout, self._requests)
+        self._pauses = Pauses(self._connection, self._requests)
+        # The NICs that guests were asked to release before the rollback; None before one.
+        self._to_keep: list[Nic] | None = None
+        self.save_limits: t.Mapping[str, float] = {}
+        self._definitions = Definitions(self._connection)
+        self._reader = DomainReader(self._connection, self._definitions)
+
+    def begin(self) -> None:
+        self._earlier_warnings += self._guests.warnings
+        self._pauses.wait()
+        self._rules.begin()
+        self._forget()
 
     @property
     def unanswered(self) -> set[tuple[str, str]]:
@@ -82,7 +95,8 @@ class Hypervisor:
 
     @property
     def warnings(self) -> list[str]:
-        return [*self._rules.warnings, *self._guests.warnings, *self._requests.warnings]
+        every = (*self._rules.warnings, *self._earlier_warnings, *self._guests.warnings, *self._requests.warnings)
+        return list(dict.fromkeys(every))
 
     def observe(
         self, names: t.Iterable[str] | None, sources: t.Collection[str] = (), declared: t.Collection[str] = ()

@@ -116,6 +116,7 @@ class _Attempt:
 
         :raises MacvtapError: as :func:`converge`.
         """
+        self._domains.begin()
         return self._result(self._converge())
 
     def _converge(self) -> Outcome[Nic, Host]:
