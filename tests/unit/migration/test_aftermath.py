@@ -85,6 +85,6 @@ def test_the_numbers_are_libvirts(bindings: t.Any) -> None:
         assert number == state_of(bindings, reason), reason
     named = {"incoming migration": "MIGRATION_IN", "migration": "MIGRATION_OUT"}
     prefix = "VIR_DOMAIN_JOB_OPERATION_"
-    for number, job in domains._JOBS.items():
-        names = [name for name in dir(bindings) if name.startswith(prefix) and getattr(bindings, name) == number]
+    for operation, job in domains._JOBS.items():
+        names = [name for name in dir(bindings) if name.startswith(prefix) and getattr(bindings, name) == operation]
         assert names[0].startswith(prefix + named.get(job, job.upper()))
