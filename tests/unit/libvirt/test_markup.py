@@ -22,15 +22,15 @@ def port(attributes: str, children: str = "") -> str:
     return f"<virtualport type='802.1Qbg'>{parameters}</virtualport>"
 
 
-def edited(inside: str, *gone: str, table: fields.Table = fields.TABLE, **new: str) -> str:
+def edited(inside: str, *gone: str, table: fields.Table = fields.TABLE, new: dict[str, str] | None = None) -> str:
     """Return what is in an element that has lost the fields with these names, or the beginning of them."""
     text = f"<interface>{inside}</interface>".encode()
     root = spans.locate(text, markup.DEPTH)
     current = markup.read(root, markup.attributes(root), table)
     desired = {name: value for name, value in current.items() if not (gone and name.startswith(gone))}
-    after = markup.changed(text, root, current, {**desired, **new}, table).decode()
+    after = markup.changed(text, root, current, {**desired, **(new or {})}, table).decode()
     read = spans.locate(after.encode(), markup.DEPTH)
-    assert markup.read(read, markup.attributes(read), table) == {**desired, **new}
+    assert markup.read(read, markup.attributes(read), table) == {**desired, **(new or {})}
     return after[len("<interface>") : -len("</interface>")]
 
 
@@ -89,15 +89,14 @@ def test_a_whole_element_goes(inside: str, gone: str) -> None:
 
 def test_parameters_of_another_type_go_with_what_is_no_field() -> None:
     inside = port("managerid='11' newer='x'")
-    assert (
-        edited(inside, "virtualport.m", **{"virtualport.type": "802.1Qbh"})
-        == "<virtualport type='802.1Qbh'></virtualport>"
-    )
+    new = {"virtualport.type": "802.1Qbh"}
+    after = edited(inside, "virtualport.m", new=new)
+    assert after == "<virtualport type='802.1Qbh'></virtualport>"
 
 
 def test_a_trunk_is_replaced_as_a_whole() -> None:
     inside = "<vlan trunk='yes'><tag id='42'/><tag id='47'/></vlan>"
-    assert edited(inside, vlan="5") == "<vlan><tag id='5'/></vlan>"
+    assert edited(inside, new={"vlan": "5"}) == "<vlan><tag id='5'/></vlan>"
 
 
 def test_the_pf_of_a_network_goes_and_its_driver_stays() -> None:
