@@ -14,9 +14,11 @@ class Domains(t.Protocol):
     """Domains that can be observed and changed, and what this run has done to them.
 
     ``save_limits`` is after how many seconds the save of a domain's guest is aborted, for those that have a limit.
+    ``removed`` are the NICs that running guests are to have no more: what apply() stores is without them.
     """
 
     save_limits: t.Mapping[str, float]
+    removed: t.Sequence[Nic]
 
     @property
     def only_domain(self) -> str:

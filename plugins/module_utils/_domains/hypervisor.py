@@ -26,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pause_r
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules, RuleStore
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.withheld import Withheld
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import opened
@@ -76,6 +77,8 @@ class Hypervisor:
         """Make anew what knows what an attempt has done: test_sequences_attempts.py lists what stays."""
         self._guests = Guests(self._connection, self._timeout, self._requests)
         self._pauses = Pauses(self._connection, self._requests)
+        self._withheld = Withheld(self._connection, self._requests)
+        self.removed: t.Sequence[Nic] = ()
         # The NICs that guests were asked to release before the rollback; None before one.
         self._to_keep: list[Nic] | None = None
         self.save_limits: t.Mapping[str, float] = {}
@@ -143,10 +146,9 @@ class Hypervisor:
         journal = Journal() if journal is None else journal
         tasks = tasks_of(steps)
         # Requests of earlier runs complete with what is stored now, not with what this run stores.
-        for uuid in dict.fromkeys(task.before.uuid for task in tasks):
-            self._requests.catch_up(self._connection.libvirt, self._connection.handle, uuid)
-        self._requests.ensure_keeper()
-        self._definitions.store(_by_domain(tasks), journal)
+        with self._withheld.storing(tasks, self.removed, journal):
+            self._requests.ensure_keeper()
+            self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
         for task_group in _in_order(tasks):
             self._pauses.limits = self.save_limits
@@ -175,10 +177,11 @@ class Hypervisor:
         # itself asks for, if it takes a second attempt.
         if self._to_keep is None:
             self._to_keep = list(self._guests.asked)
-        to_keep = self._to_keep
+        to_keep, released = self._to_keep, list(self._guests.released)
         attempt(lambda: self._requests.keep_after_release(to_keep))
         for one in _by_domain(tasks):
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
+        attempt(lambda: self._withheld.put_back(released))
         attempt(lambda: self._write_rules(tasks, journal, restore=True))
         for one in _by_domain([task for task in tasks if task.pauses]):
             attempt(lambda one=one: self._pauses.pause(one, journal, limited=False))  # type: ignore[misc]

@@ -96,6 +96,7 @@ class DomainFile:
         self.warnings: list[str] = []
         self.pauses: dict[str, Paused] = {}
         self.save_limits: t.Mapping[str, float] = {}
+        self.removed: t.Sequence[Nic] = ()
         self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
@@ -143,8 +144,7 @@ class DomainFile:
         :raises StaleError: another process has changed the file since it was observed.
         :raises MacvtapError: it cannot be written.
         """
-        changing = _changing(steps)
-        if not changing:
+        if not (changing := _changing(steps)):
             return
         journal = Journal() if journal is None else journal
         now = self._read()
