@@ -12,6 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import inventory
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages
 
@@ -62,11 +63,16 @@ class ActionModule(ActionBase):
         there = self._reader(hostvars, name)
         here, known = (self._known(hostvars, one) for one in (own, name))
         if boolean(options.get("prepared", False), strict=False):
+            uris.validate(there.uri(), "macvtap_domains_uri")
             inventory.check_own(name, there.uri())
         # What is declared does not depend on the tags of this run.
         declared = inventory.declared(there.stages(of_run=False))
+        destination_uri = inventory.uri(name, known)
+        if "destination_uri" not in options:
+            is_set = bool(known.get("macvtap_migration_uri"))
+            uris.validate(destination_uri, "macvtap_migration_uri" if is_set else "destination")
         return {
-            "destination_uri": inventory.uri(name, known),
+            "destination_uri": destination_uri,
             "interfaces": inventory.interfaces(_domain(options), declared),
             "uplinks": inventory.uplinks(here, known),
             **inventory.segments_of(here, known),

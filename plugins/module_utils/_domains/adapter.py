@@ -14,9 +14,11 @@ class Domains(t.Protocol):
     """Domains that can be observed and changed, and what this run has done to them.
 
     ``save_limits`` is after how many seconds the save of a domain's guest is aborted, for those that have a limit.
+    ``removed`` are the NICs that running guests are to have no more: what apply() stores is without them.
     """
 
     save_limits: t.Mapping[str, float]
+    removed: t.Sequence[Nic]
 
     @property
     def only_domain(self) -> str:
@@ -41,6 +43,9 @@ class Domains(t.Protocol):
     @property
     def pauses(self) -> t.Mapping[str, Paused]:
         """What the pause was for the guest of each domain that this run has paused."""
+
+    def begin(self) -> None:
+        """Begin an attempt at the run: forget what an earlier one has done, which was rolled back or kept."""
 
     def pause_facts(self, host: Host, names: t.Collection[str]) -> t.Mapping[str, PauseFacts]:
         """Return whether the running guests of these domains can be paused, and what that takes."""

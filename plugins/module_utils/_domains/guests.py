@@ -28,7 +28,8 @@ _Action = t.Callable[[Task, Journal[Nic]], t.Optional[bool]]
 class Guests:
     """The running guests of a connection, and what this run asked of them.
 
-    ``asked`` are the NICs that guests were asked to release. ``unanswered`` are those (domain, MAC address) that were
+    ``asked`` are the NICs that guests were asked to release, ``released`` those that they had released before that.
+    ``unanswered`` are those (domain, MAC address) that were
     not released in time. ``restarted`` are the domains whose guest stopped or started while this ran.
     """
 
@@ -42,6 +43,10 @@ class Guests:
     @property
     def asked(self) -> list[Nic]:
         return self._hotplug.asked
+
+    @property
+    def released(self) -> list[Nic]:
+        return self._hotplug.released
 
     @property
     def restarted(self) -> set[str]:

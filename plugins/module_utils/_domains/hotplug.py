@@ -51,7 +51,8 @@ class _Refused(t.NamedTuple):
 class Hotplug:
     """What can be done with a NIC of a running guest.
 
-    ``asked`` are the NICs that guests were asked to release. ``restarted`` are the domains whose guest stopped or
+    ``asked`` are the NICs that guests were asked to release, and ``released`` those that they had released before that.
+    ``restarted`` are the domains whose guest stopped or
     started while this ran.
     """
 
@@ -59,6 +60,7 @@ class Hotplug:
         self._connection = connection
         self._requests = requests
         self.asked: list[Nic] = []
+        self.released: list[Nic] = []
         self.restarted: set[str] = set()
         self.warnings: list[str] = []
 
@@ -122,6 +124,7 @@ class Hotplug:
             if iface is None:
                 gone = handle is not None and self.same_instance(nic) is not None
                 if gone:
+                    self.released.append(nic)
                     self._requests.discard(nic)
                 return gone
             alias = iface.get("alias")

@@ -26,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pause_r
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules, RuleStore
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.withheld import Withheld
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import opened
@@ -55,6 +56,7 @@ class Hypervisor:
 
     def __init__(self, connection: Connection, timeout: float, rules: RuleStore) -> None:
         self._connection = connection
+        self._timeout = timeout
         self._rules = rules
         self._requests = Requests(
             connection.uri,
@@ -62,18 +64,32 @@ class Hypervisor:
             library=os.path.dirname(getattr(connection.libvirt, "__file__", None) or ""),
         )
         self._requests.continued = connection.continued
-        self._guests = Guests(connection, timeout, self._requests)
-        self._pauses = Pauses(connection, self._requests)
-        # The NICs that guests were asked to release before the rollback; None before one.
-        self._to_keep: list[Nic] | None = None
-        self.save_limits: t.Mapping[str, float] = {}
-        self._definitions = Definitions(connection)
-        self._reader = DomainReader(connection, self._definitions)
+        # A guest may still do what it was asked for, or have a NIC in another slot since a rollback.
+        self._earlier_warnings: list[str] = []
+        self._forget()
         with connection.translate_errors("cannot query libvirt"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
         # The rules belong to other guests than those of qemu:///session, which only root's own libvirt can start.
         self._manages_rules = self._local and not uris.is_session(connection.url)
+
+    def _forget(self) -> None:
+        """Make anew what knows what an attempt has done: test_sequences_attempts.py lists what stays."""
+        self._guests = Guests(self._connection, self._timeout, self._requests)
+        self._pauses = Pauses(self._connection, self._requests)
+        self._withheld = Withheld(self._connection, self._requests)
+        self.removed: t.Sequence[Nic] = ()
+        # The NICs that guests were asked to release before the rollback; None before one.
+        self._to_keep: list[Nic] | None = None
+        self.save_limits: t.Mapping[str, float] = {}
+        self._definitions = Definitions(self._connection)
+        self._reader = DomainReader(self._connection, self._definitions)
+
+    def begin(self) -> None:
+        self._earlier_warnings += self._guests.warnings
+        self._pauses.wait()
+        self._rules.begin()
+        self._forget()
 
     @property
     def unanswered(self) -> set[tuple[str, str]]:
@@ -82,7 +98,8 @@ class Hypervisor:
 
     @property
     def warnings(self) -> list[str]:
-        return [*self._rules.warnings, *self._guests.warnings, *self._requests.warnings]
+        every = (*self._rules.warnings, *self._earlier_warnings, *self._guests.warnings, *self._requests.warnings)
+        return list(dict.fromkeys(every))
 
     def observe(
         self, names: t.Iterable[str] | None, sources: t.Collection[str] = (), declared: t.Collection[str] = ()
@@ -129,10 +146,9 @@ class Hypervisor:
         journal = Journal() if journal is None else journal
         tasks = tasks_of(steps)
         # Requests of earlier runs complete with what is stored now, not with what this run stores.
-        for uuid in dict.fromkeys(task.before.uuid for task in tasks):
-            self._requests.catch_up(self._connection.libvirt, self._connection.handle, uuid)
-        self._requests.ensure_keeper()
-        self._definitions.store(_by_domain(tasks), journal)
+        with self._withheld.storing(tasks, self.removed, journal):
+            self._requests.ensure_keeper()
+            self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
         for task_group in _in_order(tasks):
             self._pauses.limits = self.save_limits
@@ -161,10 +177,11 @@ class Hypervisor:
         # itself asks for, if it takes a second attempt.
         if self._to_keep is None:
             self._to_keep = list(self._guests.asked)
-        to_keep = self._to_keep
+        to_keep, released = self._to_keep, list(self._guests.released)
         attempt(lambda: self._requests.keep_after_release(to_keep))
         for one in _by_domain(tasks):
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
+        attempt(lambda: self._withheld.put_back(released))
         attempt(lambda: self._write_rules(tasks, journal, restore=True))
         for one in _by_domain([task for task in tasks if task.pauses]):
             attempt(lambda one=one: self._pauses.pause(one, journal, limited=False))  # type: ignore[misc]

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Records that a run pauses a guest, so that the keeper brings the guest back if the run is killed."""
+"""Records that a run pauses a guest, so that the keeper brings the guest back if the run is killed.
+
+And requests of earlier runs that a run withholds: see withheld.py.
+"""
 
 from __future__ import annotations
 
@@ -107,6 +110,32 @@ class Requests(pending.Requests):
             "boot": guest.boot_id(),
             "nics": {},
         }
+
+    def withhold(self, nic: Nic) -> records.State | None:
+        """As keep_released(), and return the request as it was; None without one.
+
+        :raises MacvtapError: the requests cannot be read or written.
+        """
+        found: list[records.State] = []
+        self._edit(nic, lambda entries: found.append(dict(entries[nic.mac])))
+        self.keep_released([nic])
+        return found[0] if found else None
+
+    def earlier(self, nic: Nic) -> records.State | None:
+        """Return the request that there was before this run registered its own, None without one."""
+        return self._was.get((nic.uuid, nic.mac))
+
+    def put_back(self, nic: Nic, was: records.State) -> None:
+        """Record the request that there was for a NIC, and have the keeper complete it.
+
+        :raises MacvtapError: that cannot be recorded, or the keeper does not start.
+        """
+        with self._recording() as start:
+            with records.locked(self._directory, nic.uuid):
+                state = records.load(self._directory, nic.uuid) or self._state_of(nic)
+                state["nics"][nic.mac] = was
+                records.save(self._directory, nic.uuid, state)
+            start()
 
     def write(self, state: records.State) -> None:
         """Write the state of a domain whose lock this run holds.

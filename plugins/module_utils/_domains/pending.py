@@ -126,11 +126,14 @@ class Requests:
             command = self._install()
             yield lambda: None if self.keeper() else self._start(command)
 
-    def catch_up(self, libvirt: t.Any, connection: t.Any, uuid: str) -> None:
-        """Look at a domain as the keeper does, so that the requests of a guest restored just now are known."""
+    def catch_up(self, libvirt: t.Any, connection: t.Any, uuid: str, exclude: t.Container[str] = ()) -> None:
+        """Look at a domain as the keeper does, so that the requests of a guest restored just now are known.
+
+        The NICs with the MAC addresses ``exclude`` are left alone.
+        """
         if os.path.exists(os.path.join(self._directory, f"{uuid}.json")):
             with contextlib.suppress(libvirt.libvirtError, OSError):
-                guest.look(libvirt, connection, self._directory, uuid)
+                guest.look(libvirt, connection, self._directory, uuid, exclude)
 
     def discard(self, nic: Nic) -> None:
         """Remove the request for a NIC that was released or attached again."""

@@ -116,6 +116,7 @@ class _Attempt:
 
         :raises MacvtapError: as :func:`converge`.
         """
+        self._domains.begin()
         return self._result(self._converge())
 
     def _converge(self) -> Outcome[Nic, Host]:
@@ -240,6 +241,7 @@ class _Attempt:
 
     def _apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic]) -> None:
         self.journal = journal
+        self._domains.removed = self._removed()
         self._domains.apply(steps, journal)
 
     def _verify(self, _planned: Plan[Nic], host: Host, _answers: _Answers) -> Plan[Nic]:

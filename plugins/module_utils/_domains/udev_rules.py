@@ -42,9 +42,13 @@ class RuleStore:
         self._root = root
         self._file = os.path.join(root, GUESTS_FILE.lstrip("/"))
         self._ip = ip or ip_program()
-        # The file before this run wrote it, and as this run wrote it; None is no file.
-        self._written: tuple[str | None, str | None] | None = None
         self.warnings: list[str] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what an earlier attempt at the run has written."""
+        # The file before this attempt wrote it, and as the attempt wrote it; None is no file.
+        self._written: tuple[str | None, str | None] | None = None
 
     def observe(self) -> Rules:
         """Return the rules on this host."""
@@ -104,7 +108,9 @@ class RuleStore:
                 remaining = {mac: block for mac, block in blocks.items() if mac not in desired}
                 remaining.update((mac, self._block(mac)) for mac, on in desired.items() if on)
                 new = _managed_blocks.render(head, remaining) if remaining or head else None
-                self._written = (self._written[0] if self._written and self._written[1] == was else was), new
+                first = self._written[0] if self._written and self._written[1] == was else was
+                # What is put back is not put back once more: that would be what the attempt has written.
+                self._written = None if restore else (first, new)
             _files.write(self._file, new, option=path)
         self._reload_udev()
 

@@ -88,10 +88,7 @@ class DomainFile:
         self._write = write
         self._backup = backup
         self._in_place = in_place
-        # The file as this run wrote it, to detect another editor.
-        self._written: str | None = None
-        # The file before, to the byte.
-        self._before: str | None = None
+        self.begin()
         self.backup_file: str | None = None
         # A file has no guest, so no request can be outstanding.
         self.unanswered: set[tuple[str, str]] = set()
@@ -99,12 +96,18 @@ class DomainFile:
         self.warnings: list[str] = []
         self.pauses: dict[str, Paused] = {}
         self.save_limits: t.Mapping[str, float] = {}
+        self.removed: t.Sequence[Nic] = ()
         self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
                 f"{shown} belongs to a libvirt daemon, which reads it only when it starts and may overwrite it. Use "
                 "uri instead while the daemon runs"
             )
+
+    def begin(self) -> None:
+        # The file as this attempt wrote it, to detect another editor, and the file before, to the byte.
+        self._written: str | None = None
+        self._before: str | None = None
 
     def observe(
         self, names: t.Iterable[str], _sources: t.Collection[str] = (), declared: t.Collection[str] = ()
@@ -141,8 +144,7 @@ class DomainFile:
         :raises StaleError: another process has changed the file since it was observed.
         :raises MacvtapError: it cannot be written.
         """
-        changing = _changing(steps)
-        if not changing:
+        if not (changing := _changing(steps)):
             return
         journal = Journal() if journal is None else journal
         now = self._read()

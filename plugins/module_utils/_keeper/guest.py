@@ -71,10 +71,10 @@ def process(pid: int) -> str:
         return f"{pid} {file.read().rpartition(')')[2].split()[19]}"
 
 
-def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
+def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str, exclude: t.Container[str] = ()) -> bool:
     """Look at a domain once: attach released NICs that should come back, and remove completed requests.
 
-    Return whether libvirt refuses to attach a NIC.
+    Nothing is done for NICs with the MAC addresses ``exclude``. Return whether libvirt refuses to attach a NIC.
     """
     with records.locked(directory, uuid):
         state = records.load(directory, uuid)
@@ -102,7 +102,8 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         state["nics"] = {
             mac: nic
             for mac, nic in state["nics"].items()
-            if (_is_outstanding(domain, mac, state, live)
+            if mac in exclude
+            or (_is_outstanding(domain, mac, state, live)
                 if mac in live.interfaces
                 else _attach(libvirt, domain, mac, nic, state))
         }  # fmt: skip

@@ -170,8 +170,7 @@ def opened(uri: str, kind: type[_C], *, read_only: bool, bounded: bool = False) 
 
     :raises MacvtapError: there is no daemon, or it refuses.
     """
-    if "\0" in uri:
-        raise MacvtapError(f"{uri!r} is not a libvirt URI", path="uri")
+    uris.validate(uri)
     libvirt = _deps.load("libvirt")
     # Otherwise libvirt prints every error to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)

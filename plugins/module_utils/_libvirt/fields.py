@@ -166,6 +166,20 @@ class Table:
         removed = self._removed(desired)
         return (*removed, *(rest for n, rest in _BELONGS_TO.items() if desired.get(n) not in {None, current.get(n)}))
 
+    def meaningless(self, current: t.Mapping[str, str], desired: t.Mapping[str, str]) -> set[tuple[str, ...]]:
+        """Return the elements of which nothing has a meaning any more, not even what is no field.
+
+        They have lost their head or their only field, or are of another value of what they belong to.
+        """
+        lost = [field for field in self.in_xml if field.name in current and field.name not in desired]
+        elements = [field.element for field in self.in_xml]
+        changed = tuple(rest for name, rest in _BELONGS_TO.items() if current.get(name) != desired.get(name))
+        return {
+            field.element
+            for field in lost
+            if field.name in self._heads or elements.count(field.element) == 1 or field.name.startswith(changed)
+        }
+
     def without_cleared(self, desired: t.Mapping[str, str | None]) -> dict[str, str | None]:
         """Return ``desired`` without parts of a default that it clears, such as the peak of a removed limit."""
         removed = self._removed(desired)

@@ -7,6 +7,7 @@ Text in, text out. expat reads it without entities, and it is edited in place: s
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import spans
@@ -14,6 +15,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields 
 
 # The depth of the fields below their element.
 DEPTH = 2
+# The start tag of an element.
+_CHILD = re.compile(rb"<[^/!?]")
 Path = t.Tuple[str, ...]
 Values = t.Mapping[str, str]
 
@@ -60,19 +63,23 @@ def changed(text: bytes, element: spans.Element, current: Values, desired: Value
             cleared = cleared or value is None
     if not changes:
         return text
-    # A child that loses all its fields is removed, with everything else in it.
+    # A child that loses all its fields is removed, unless it has something else.
     kept = [field.element for field in table.in_xml if field.name in desired] if cleared else changes
     remaining = {part for path in kept for part in _prefixes(path)}
     removed = {part for path in changes for part in _prefixes(path) if part not in remaining}
+    whole = table.meaningless(current, desired) if removed else set()
     vlans = current.get("vlan") or "0", desired.get("vlan") or "0"
-    if vlans[0] != vlans[1] and not all(map(str.isdigit, vlans)):
-        # A trunk is removed as a whole.
+    if vlans[0] != vlans[1] and (vlans[1] == "0" or not all(map(str.isdigit, vlans))):
+        # A trunk is removed as a whole, and so is what has no tag.
         removed.add(("vlan",))
+        whole.add(("vlan",))
+    more = _with_more(text, element, removed, whole, table) if removed else set()
+    removed -= more
     located: spans.Element | None = element
     if removed:
         text, located = spans.splice(text, _removals(text, element, removed)), None
     for path, values in changes.items():
-        if path in remaining or not path:
+        if path in remaining or path in more or not path:
             text, located = set_attributes(text, path, values, table, located), None
     return text
 
@@ -129,6 +136,28 @@ def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, 
 
 def _prefixes(path: Path) -> list[Path]:
     return [path[:length] for length in range(1, len(path) + 1)]
+
+
+def _with_more(
+    text: bytes, element: spans.Element, removed: t.Collection[Path], whole: t.Collection[Path], table: Table
+) -> set[Path]:
+    """Return which of the ``removed`` elements have something that is no field, unless they go as a ``whole``."""
+    found: set[Path] = set()
+
+    def stays(child: spans.Element, path: Path) -> bool:
+        children = [stays(one, (*path, one.name)) for one in child.children]
+        if path not in removed or path in whole:
+            return path not in removed
+        known = {field.attribute for field in table.in_xml if field.element == path}
+        # What is below is not located.
+        deeper = len(path) == DEPTH and _CHILD.search(text, child.opened, child.end)
+        if any(children) or deeper or child.attributes.keys() - known:
+            found.add(path)
+        return path in found
+
+    for child in element.children:
+        stays(child, (child.name,))
+    return found
 
 
 def _removals(

@@ -8,6 +8,8 @@ import functools
 import typing as t
 import urllib.parse
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
 _DENIALS = ("Permission denied", "polkit", "system bus", "access denied")
 # The drivers that have a daemon. For an unknown driver, modular libvirt reports that its daemon does not answer.
 _DRIVERS = ("qemu", "xen", "lxc", "vbox", "ch", "bhyve", "vz")
@@ -28,18 +30,38 @@ class _Parts(t.NamedTuple):
         return self.transport in {"", "unix"} and not self.host
 
 
+def validate(uri: str, path: str = "uri") -> None:
+    """Refuse what cannot be a URI; ``path`` is the option or the variable that has it.
+
+    :raises MacvtapError: it cannot.
+    """
+    try:
+        _parse(uri)
+    except MacvtapError as exc:
+        exc.path = path
+        raise
+
+
 def is_local(uri: str) -> bool:
     """Whether the guests of ``uri`` (as libvirt reports it) run on this host.
 
     Only a socket file proves that: ``ext`` or a tunnel to ``localhost`` may lead to any host.
+
+    :raises MacvtapError: it is no URI.
     """
     parts = _parse(uri)
     return parts.driver == "qemu" and parts.uses_socket_file
 
 
 def names_host(uri: str) -> bool:
-    """Whether ``uri`` names a host, so that it is not local. An alias of libvirt's may stand for any URI."""
-    return bool(_parse(uri).host)
+    """Whether ``uri`` names a host, so that it is not local. An alias of libvirt's may stand for any URI.
+
+    What is no URI, such as one that another host reports, may mean anything.
+    """
+    try:
+        return bool(_parse(uri).host)
+    except MacvtapError:
+        return True
 
 
 def unknown_links(uri: str) -> str:
@@ -96,8 +118,28 @@ def _start_hint(parts: _Parts, message: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _parse(uri: str) -> _Parts:
-    split = urllib.parse.urlsplit(uri)
+    try:
+        split = urllib.parse.urlsplit(uri)
+        host = split.hostname or ""
+        uri.encode()
+    except UnicodeEncodeError:
+        raise _malformed(uri, "it has characters that no text has") from None
+    except ValueError as exc:
+        raise _malformed(uri, str(exc)) from None
+    if "\0" in uri:
+        raise _malformed(uri, "it has a NUL character")
+    if "[" in split.netloc and ":" not in host:
+        # Python checks it since 3.11.4.
+        raise _malformed(uri, f"{host!r} does not appear to be an IPv4 or IPv6 address")
     # Case matters: libvirt accepts only lower-case drivers.
     driver, _plus, transport = uri[: len(split.scheme)].partition("+")
     (file,) = urllib.parse.parse_qs(split.query).get("socket", [""])[:1]
-    return _Parts(driver, transport, split.hostname or "", split.path, file)
+    return _Parts(driver, transport, host, split.path, file)
+
+
+def _malformed(uri: str, why: str) -> MacvtapError:
+    return MacvtapError(
+        f"{uri!r} is not a libvirt URI: {why}. It looks like qemu:///system or qemu+ssh://host/system, and only "
+        "an IPv6 address in it has brackets",
+        path="uri",
+    )

@@ -23,8 +23,15 @@ _TWICE = (
 )
 _HERE = {settling.HERE: "It is still here", settling.RESUME: "It stood still for a moment, and goes on here"}
 _THIS = "this host"
-# virDomainState and virDomainPausedReason of a guest whose memory is on two hosts.
-_SPLIT = ((3, 11), (3, 12))
+# virDomainState and its reason, of guests that are neither here nor there yet: their memory is on two hosts, or they
+# are being started. Not every version of the bindings has names for all of them.
+_UNSETTLED = {
+    (3, 12): settling.SPLIT,
+    (3, 13): settling.SPLIT,
+    (1, 10): "running in post-copy",
+    (1, 11): "running in post-copy",
+    (3, 11): "being started",
+}
 _BY_JOB = {INCOMING: settling.STANDS_BY, MIGRATION: settling.MIGRATING}
 
 
@@ -125,11 +132,13 @@ def _look(connection: Connection, uuid: str) -> str:
     if not domain.isActive():
         return settling.STORED
     job = connection.job(domain)
+    state = tuple(domain.state()[:2])
+    if state in _UNSETTLED:
+        # Post-copy that has failed has no job any more, and where one goes on it says less.
+        return _UNSETTLED[state]
     if job:
         return _BY_JOB.get(job, job)
-    if tuple(domain.state()[:2]) in _SPLIT:
-        return settling.SPLIT
-    return settling.PAUSED if connection.paused(domain) else settling.RUNNING
+    return settling.PAUSED if state[0] == connection.libvirt.VIR_DOMAIN_PAUSED else settling.RUNNING
 
 
 def _text(exc: t.Any) -> str:

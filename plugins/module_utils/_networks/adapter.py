@@ -24,10 +24,14 @@ class Networks:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # By UUID: what libvirt returned right after this run stored a network.
+        self._guard = Guard(connection)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin an attempt at the run: forget what an earlier one has done, which was rolled back or kept."""
+        # By UUID: what libvirt returned right after this attempt stored a network.
         self._defined: dict[str, str] = {}
         self._overwritten: set[str] = set()
-        self._guard = Guard(connection)
 
     def close(self) -> None:
         """End what watches over this run."""

@@ -110,6 +110,7 @@ class _Attempt:
 
         :raises MacvtapError: as :func:`converge`.
         """
+        self._networks.begin()
         outcome = converge(
             self._observe,
             self._plan,

@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
-A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")
 PATH = "interfaces[2].allmulticast"
 
 
@@ -113,6 +113,27 @@ def test_a_rollback_leaves_what_others_have_written_meanwhile(udev: Udev) -> Non
     udev.another().apply({B: True})
     udev.store.apply({A: True}, restore=True)
     assert udev.has() == {A, B}
+
+
+def test_what_was_put_back_is_not_put_back_once_more(udev: Udev) -> None:
+    udev.store.apply({A: True})
+    udev.another().apply({B: True})
+    for _attempt in range(2):
+        udev.store.apply({A: False}, restore=True)
+        assert udev.has() == {B}
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_later_attempt_does_not_put_back_what_an_earlier_one_had_written(udev: Udev, others: bool) -> None:
+    udev.store.apply({A: True})
+    if others:
+        udev.another().apply({B: True})
+        udev.store.apply({A: False}, restore=True)
+    udev.store.begin()
+    udev.store.apply({C: True})
+    udev.store.apply({C: False}, restore=True)
+    # Kept, or rolled back.
+    assert udev.has() == ({B} if others else {A})
 
 
 def test_the_way_back_from_the_first_rule_leaves_no_file(udev: Udev) -> None:

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 
 MISSING = "Failed to connect socket to '/var/run/libvirt/{}': No such file or directory"
@@ -124,3 +127,48 @@ def test_in_another_language_the_code_decides_or_nothing_does(uri: str, codes: d
     message = uris.advice(uri, "Verbindung fehlgeschlagen: Keine Berechtigung", **codes)
     assert message.startswith(advice)
     assert bool(message) == bool(codes)
+
+
+MALFORMED = (
+    "qemu+ssh://[hv2/system",
+    "qemu+ssh://[hv2]/system",
+    "qemu+ssh://[]/system",
+    "qemu://a]b/system",
+    "qemu+tcp://[fe80::1",
+    # Full-width forms, of which an IDN has a slash.
+    "qemu+ssh://hv\u2100.example/system",
+    "qemu:///\udc80",
+    "qemu:///system\0",
+)
+
+
+@pytest.mark.parametrize("uri", MALFORMED)
+@pytest.mark.parametrize("path", ["uri", "macvtap_domains_uri"])
+def test_what_is_no_uri_is_refused_with_the_option(uri: str, path: str) -> None:
+    with pytest.raises(MacvtapError, match=rf"^{path}: {re.escape(repr(uri))} is not a libvirt URI: .*qemu:///system"):
+        uris.validate(uri, path)
+    with pytest.raises(MacvtapError, match=r"^uri: "):
+        uris.is_local(uri)
+    with pytest.raises(MacvtapError, match=r"^uri: "):
+        uris.is_session(uri)
+    # A report may have one.
+    assert uris.names_host(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "qemu+ssh://hv2:x/system",
+        "qemu+tcp://hv2:99999/system",
+        "qemu+tcp://hv2:-1/system",
+        " qemu:///system",
+        "qemu:///sys tem\n",
+        "qemu+unix:///system?socket=/a b",
+        "qemu+tls://[fe80::1%25eth0]:16514/system",
+        "qemu+tls://[2001:db8::1%eth0]/system",
+        "",
+    ],
+)
+def test_what_libvirt_itself_refuses_or_may_take_is_left_to_it(uri: str) -> None:
+    uris.validate(uri)
+    assert uris.is_local(uri) is (uri in {"qemu:///sys tem\n", "qemu+unix:///system?socket=/a b"})
