@@ -14,7 +14,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes, unchecked
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.forms import texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import comparison, outcome, overview, page
@@ -101,6 +101,8 @@ def _completed(
         result = _with_roles(result, stages, invalid)
     read = {name: value for name, value in result.items() if name != "differences"}
     found = {**read, "differences": plans.differences(read)}
+    unknown = unchecked.libvirt_error(result.get("host") or {})
+    found.update({"guests_unknown": unknown} if unknown else {})
     # Whoever shows a whole fleet must be able to read this of each host.
     plans.lines({"": found})
     outcome.outcome({"": outcome.Run(found)})

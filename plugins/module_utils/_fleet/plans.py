@@ -29,8 +29,8 @@ def grouped(texts: t.Iterable[tuple[str, str]]) -> list[str]:
 
 
 def notes(plan: Plan) -> list[str]:
-    """Return what is to be known of a host beside its differences: packages that it lacks, guests that wait."""
-    return [*_missing(plan), *_waiting(plan)]
+    """Return what is to be known of a host beside its differences: what it lacks, is not known, or waits."""
+    return [*_missing(plan), *_unknown_guests(plan), *_waiting(plan)]
 
 
 def differences(plan: Plan) -> str:
@@ -49,9 +49,27 @@ def differences(plan: Plan) -> str:
 
 
 def _missing(plan: Plan) -> t.Iterator[str]:
-    missing = [name for stage in plan.get("stages") or () for name in stage.get("missing_packages") or ()]
+    missing = _missing_packages(plan)
     if missing:
         yield f"lacks the packages {', '.join(missing)}"
+
+
+def _missing_packages(plan: Plan) -> list[str]:
+    return [name for stage in plan.get("stages") or () for name in stage.get("missing_packages") or ()]
+
+
+def _unknown_guests(plan: Plan) -> t.Iterator[str]:
+    """Yield that the guests are not known, unless that follows from what is said of the host in any case."""
+    reason = str(plan.get("guests_unknown") or "")
+    errors = [str(stage.get("error") or "") for stage in plan.get("stages") or ()]
+    is_said = any("libvirt" in name for name in _missing_packages(plan)) or any(reason in error for error in errors)
+    if reason and not is_said:
+        yield unknown_guests(reason)
+
+
+def unknown_guests(reason: str) -> str:
+    """Return that the guests of a host are not known, for this ``reason``."""
+    return f"its guests are not known: {reason}"
 
 
 def _waiting(plan: Plan) -> t.Iterator[str]:

@@ -52,3 +52,13 @@ def test_a_host_that_has_failed_or_is_unreachable_stays_so() -> None:
         found = completed({reason: True, "msg": "no route"}, STAGES, {})
         assert found[reason]
         assert found["differences"] == "it could not be looked at: no route"
+
+
+@pytest.mark.parametrize(
+    ("libvirt", "unknown"),
+    [({"available": True}, None), ({"available": False, "reason": "cannot connect\nat all"}, "cannot connect")],
+)
+def test_a_host_whose_guests_are_not_known_says_so(libvirt: dict[str, t.Any], unknown: str | None) -> None:
+    there = answer("links", "domains", host={"links": [], "libvirt": libvirt})
+    assert completed(there, STAGES, {}).get("guests_unknown") == unknown
+    assert "guests_unknown" not in completed(answer("links", "domains"), STAGES, {})
