@@ -16,7 +16,10 @@ Plan = t.Mapping[str, t.Any]  # the result of macvtap_host_plan on one host
 def lines(plans: t.Mapping[str, Plan]) -> list[str]:
     """Return what is to be done on each host, grouped by equal lines, and which guests have to be restarted."""
     return grouped(
-        (host, text) for host, plan in plans.items() for text in (differences(plan) or "as declared", *notes(plan))
+        (host, text)
+        for host, plan in plans.items()
+        # Of tags that select nothing, the message says so.
+        for text in (differences(plan) or plan.get("msg") or "as declared", *notes(plan))
     )
 
 

@@ -54,6 +54,19 @@ def test_a_host_that_has_failed_or_is_unreachable_stays_so() -> None:
         assert found["differences"] == "it could not be looked at: no route"
 
 
+def test_what_follows_from_an_invalid_variable_is_not_said_again() -> None:
+    stages = [*STAGES, Stage("host_access", "host_access", "macvtap_host_access", {}, "no len()")]
+    stages.append(Stage("networks", "networks", "libvirt_direct_network", {}, "'nowhere' is undefined"))
+    there = answer("links", "domains", to_do=["links", "domains"])
+    there["stages"][0]["error"] = "value of state must be one of: up, got: upp"
+    there["stages"][1]["error"] = "no such uplink"
+    invalid = {"links": "macvtap_links_state: 'upp' is not one of up", "host_access": ""}
+    found = completed(there, stages, invalid)
+    assert found["differences"] == f"no such uplink. 'nowhere' is undefined. {invalid['links']}"
+    # They refuse it themselves.
+    assert {"links", "host_access"} <= {*found["roles"]}
+
+
 @pytest.mark.parametrize(
     ("libvirt", "unknown"),
     [({"available": True}, None), ({"available": False, "reason": "cannot connect\nat all"}, "cannot connect")],
