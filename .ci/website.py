@@ -126,7 +126,7 @@ def reference(source: pathlib.Path) -> list[str]:
     make = ["antsibull-docs", "collection", "--use-current", "--fail-on-error", "--no-indexes", "--squash-hierarchy"]
     release.run(*make, "--no-add-antsibull-docs-version", "--dest-dir", to, "linuxvirt.macvtap", cwd=ROOT)
     (to / "index.rst").unlink(missing_ok=True)
-    kinds = ("module", "role", "inventory", "filter")
+    kinds = ("module", "role", "inventory", "filter", "lookup")
     found = [path.stem for path in to.glob("*.rst") if path.stem.rpartition("_")[2] in kinds]
     for path in to.glob("*.rst"):
         if path.stem in found:

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes, unchecked
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._forms import texts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import comparison, outcome, overview, page
@@ -55,17 +55,23 @@ class ActionModule(ActionBase):
             ]
         options.setdefault("stages", [])
         options["host"] = boolean(options.get("host", False))
+        # Of nothing it must not be said that it is as declared.
+        unselected = reader.unselected() if self._task.args.get("stages") is None else ""
         declared = _declared(reader, variables)
         if options["host"]:
             options = {**probes.wanted(declared.get("declared", {})), **options}
             options.setdefault("uri", reader.uri())
         try:
+            if unselected and not reader.is_for_others():
+                raise AnsibleError(unselected)
             result.update(self._look(options, variables))
         except AnsibleConnectionFailure as exc:
             result.update(unreachable=True, msg=str(exc))
         except AnsibleError as exc:
             # A missing password, say. Whoever compares the fleet must not take the host for one that was left out.
             result.update(failed=True, msg=str(exc))
+        if unselected:
+            result.setdefault("msg", unselected)
         own = stages if self._task.args.get("stages") is None else None
         result = completed(result, own, reader.invalid() if own is not None else {})
         if options["host"]:
@@ -101,6 +107,8 @@ def _completed(
         result = _with_roles(result, stages, invalid)
     read = {name: value for name, value in result.items() if name != "differences"}
     found = {**read, "differences": plans.differences(read)}
+    unknown = unchecked.libvirt_error(result.get("host") or {})
+    found.update({"guests_unknown": unknown} if unknown else {})
     # Whoever shows a whole fleet must be able to read this of each host.
     plans.lines({"": found})
     outcome.outcome({"": outcome.Run(found)})
@@ -118,9 +126,13 @@ def _with_roles(
             raise ValueError(f"it has the stages {answered}, and not {asked}")
         texts(result, "to_do")
     tags = {stage.name: stage.tag for stage in stages}
-    unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]
-    unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items()]
-    planned = [_with_own_paths(n, stage) for n, stage in enumerate(result.get("stages", []))]
+    # What follows from invalid variables is not said again.
+    unknown = [_unknown(one.name, one.module, one.error) for one in stages if one.error and one.tag not in invalid]
+    unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items() if error]
+    planned = [
+        _with_own_paths(n, stage if tags[stage["name"]] not in invalid else {**stage, "error": None})
+        for n, stage in enumerate(result.get("stages", []))
+    ]
     to_do = [*result.get("to_do", ()), *(one["name"] for one in unknown)]
     warnings = [*result.get("warnings", ()), *(text for one in planned for text in one["warnings"])]
     run = {tags[name] for name in to_do if name in tags} | set(invalid)
@@ -162,8 +174,10 @@ def _declared(reader: role_stages.Reader, variables: t.Mapping[str, t.Any]) -> d
     """Return what the filter fleet_conflicts gets of a host, but for its state."""
     # Without those of the play and the task.
     own = variables["hostvars"][variables["inventory_hostname"]]
-    similar = {"names": [name for name in own if names.is_similar(name)]}
+    similar: Result = {"names": [name for name in own if names.is_similar(name)]}
+    invalid = reader.refused()
+    similar.update({"invalid": invalid} if invalid else {})
     try:
         return {**similar, "declared": reader.plain(name for name in variables if names.is_known(name))}
-    except AnsibleError as exc:
-        return {**similar, "unreadable": str(exc)}
+    except Exception as exc:  # pylint: disable=broad-except  # a lookup or filter may raise anything
+        return {**similar, "unreadable": role_stages.reason(exc)}

@@ -47,6 +47,10 @@ options:
         description: The result of M(linuxvirt.macvtap.macvtap_host_info) on the host. If the module failed, only the
           host's declarations are compared.
         type: dict
+      invalid:
+        description: Why roles would refuse variables of the host, by their names. Optional.
+        type: dict
+        version_added: 1.0.0
       unreadable:
         description: Why the host's variables could not be read. It is reported as a conflict.
         type: str

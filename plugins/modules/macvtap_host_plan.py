@@ -231,6 +231,11 @@ differences:
   returned: always
   type: str
   sample: "mt1 mode: bridge → private"
+guests_unknown:
+  description: Why libvirt did not answer, so that the host's guests are not known.
+  returned: with O(host=true), if it did not
+  type: str
+  sample: "the Python library libvirt is missing: apt install python3-libvirt"
 fleet:
   description:
     - The host's variables of this collection, and its state as M(linuxvirt.macvtap.macvtap_host_info) returns it. It is

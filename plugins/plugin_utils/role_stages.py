@@ -12,11 +12,14 @@ import pathlib
 import typing as t
 from dataclasses import dataclass
 
+from ansible import context
 from ansible.errors import AnsibleError
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import specified
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.tags import RunTags
 
 _COLLECTION = pathlib.Path(__file__).resolve().parents[2]
 _NAMESPACE = "linuxvirt.macvtap."
@@ -45,8 +48,9 @@ PARTS = (
     Part("host_access", "macvtap_host_access", after=("kernel", "links", "domains")),
     Part("networks", "macvtap_networks", "removed", after=("kernel", "links", "domains")),
 )
-# The variables of the playbooks themselves.
+# The variables of the playbooks themselves, and those of a role that macvtap_domains may include.
 _PLAYBOOKS = "macvtap_preflight"
+_INCLUDED = {"macvtap_migration": "domains"}
 _URI = "macvtap_domains_uri"
 
 
@@ -84,7 +88,7 @@ class _Roles:
         for role in roles:
             self.defaults.update(self._load(role, "defaults"))
             self.internal.update(self._load(role, "vars"))
-        self.options = {role: _options(role) for role in (_PLAYBOOKS, *roles)}
+        self.options = {role: _options(role) for role in (_PLAYBOOKS, *roles, *_INCLUDED)}
 
     def _of_part(self, part: Part) -> t.Iterator[_Task]:
         for task in self._load(part.role, "tasks", part.tasks):
@@ -126,40 +130,84 @@ class Reader:
         # As Ansible combines them, but for extra variables with the names of a role's internal ones.
         self._variables = {**_ROLES.defaults, **given, **_ROLES.internal, "ansible_check_mode": True}
         self._templar = templar.copy_with_new_env(available_variables=self._variables)
-        self._run = frozenset(variables.get("ansible_run_tags") or ["all"])
-        self._skip = frozenset(variables.get("ansible_skip_tags") or ())
+        self._tags = RunTags(variables.get("ansible_run_tags") or ["all"], variables.get("ansible_skip_tags") or ())
+        self._by_role: dict[str, dict[str, str]] = {}
+        self._unreadable: dict[str, str] = {}
 
     def stages(self, *, of_run: bool = True) -> list[Stage]:
         """Return what the roles would run now: for the tags of this run, or if not ``of_run``, without any tags."""
-        tasks = [task for task in _ROLES.tasks if not of_run or self._is_selected(task.tags)]
+        tasks = [task for task in _ROLES.tasks if not of_run or self._tags.selects(task.tags)]
         return [stage for task in tasks for stage in self._stage(task)]
 
-    def invalid(self) -> dict[str, str]:
-        """Return why variables do not fit the roles' argument specifications, by the tags of the roles."""
-        parts = {part.role: part.tag for part in PARTS if self._is_selected(frozenset({part.tag}))}
-        found = {tag: self._invalid(role) for role, tag in {_PLAYBOOKS: "always", **parts}.items()}
-        return {tag: error for tag, error in found.items() if error}
+    def invalid(self, *, of_run: bool = True) -> dict[str, str]:
+        """Return why variables do not fit the roles' argument specifications, by the tags of the roles.
 
-    def _invalid(self, role: str) -> str:
-        options = _ROLES.options[role]
-        try:
-            given = self._templar.template({name: self._variables[name] for name in options if name in self._variables})
-        except AnsibleError as exc:
-            return str(exc)
-        result = ArgumentSpecValidator(options).validate(_without_omitted(given, self._variables))
-        return "; ".join(result.error_messages)
+        These are the roles that the tags of this run select, or if not ``of_run``, all of them.
+        A variable of several roles is told of once: the text of a tag is empty if all of it is told of another one.
+        """
+        found = self._faults(of_run=of_run)
+        told = self._derived(found)
+        result = {}
+        for tag, errors in found.items():
+            result[tag] = "; ".join(error for name, error in errors.items() if name not in told)
+            told |= errors.keys()
+        return result
+
+    def refused(self) -> dict[str, str]:
+        """Return why roles would refuse variables that can be read, whatever the tags of this run, by the variables."""
+        found = self._faults(of_run=False)
+        left_out = self._derived(found) | self._unreadable.keys()
+        return {name: error for errors in found.values() for name, error in errors.items() if name not in left_out}
+
+    def _derived(self, found: t.Mapping[str, t.Mapping[str, str]]) -> set[str]:
+        """Return the variables with their defaults, which are wrong only because of others that they read."""
+        names = {name for errors in found.values() for name in errors}
+        derived = {name for name in names if name in _ROLES.defaults and self._variables[name] == _ROLES.defaults[name]}
+        return derived if derived != names else set()
+
+    def _faults(self, *, of_run: bool) -> dict[str, dict[str, str]]:
+        """Return the errors of the variables, by the tags of the roles."""
+        tags = {part.role: part.tag for part in PARTS} | _INCLUDED
+        selected = {role: tag for role, tag in tags.items() if not of_run or self._tags.selects(frozenset({tag}))}
+        found: dict[str, dict[str, str]] = {}
+        for role, tag in {_PLAYBOOKS: "always", **selected}.items():
+            errors = self._faults_of(role)
+            if errors:
+                found[tag] = {**found.get(tag, {}), **errors}
+        return found
+
+    def _faults_of(self, role: str) -> dict[str, str]:
+        if role not in self._by_role:
+            options = _ROLES.options[role]
+            names = [name for name in options if name in self._variables]
+            given = self._readable(names)
+            unreadable = {name: self._unreadable[name] for name in names if name in self._unreadable}
+            self._by_role[role] = {**unreadable, **specified.faults(given, options)}
+        return self._by_role[role]
+
+    def _readable(self, names: t.Sequence[str]) -> dict[str, t.Any]:
+        """Return those of the variables that can be read. The errors of the others are noted."""
+        with contextlib.suppress(Exception):
+            return self.plain(names)
+        found: dict[str, t.Any] = {}
+        for name in names:
+            try:
+                found.update(self.plain([name]))
+            except Exception as exc:  # pylint: disable=broad-except  # a lookup or filter may raise anything
+                self._unreadable[name] = f"{name}: cannot be read: {reason(exc)}"
+        return found
 
     def plain(self, names: t.Iterable[str]) -> dict[str, t.Any]:
         """Return variables of the host with all their templates resolved.
 
-        :raises AnsibleError: a template cannot be resolved.
+        :raises Exception: a template cannot be resolved. What a lookup or filter raises is not always an AnsibleError.
         """
         found: dict[str, t.Any] = self._templar.template({name: self._variables[name] for name in names})
         return _without_omitted(found, self._variables)
 
     def uri(self) -> str:
         """Return the URI of the host's libvirt, the default if the variable cannot be read."""
-        with contextlib.suppress(AnsibleError):
+        with contextlib.suppress(Exception):
             return str(self.plain([_URI])[_URI])
         return str(_ROLES.defaults[_URI])
 
@@ -169,8 +217,8 @@ class Reader:
             if not all(self._is_true(condition) for condition in task.when):
                 return
             options = _without_omitted(self._templar.template(dict(task.options)), self._variables)
-        except AnsibleError as exc:
-            yield Stage(name, task.part.tag, task.module, {}, str(exc))
+        except Exception as exc:  # pylint: disable=broad-except  # a lookup or filter may raise anything
+            yield Stage(name, task.part.tag, task.module, {}, reason(exc))
             return
         yield Stage(name, task.part.tag, task.module, options)
 
@@ -180,10 +228,13 @@ class Reader:
         # Before ansible-core 2.19.
         return boolean(self._templar.template("{{ (" + condition + ") | bool }}"), strict=False)
 
-    def _is_selected(self, tags: frozenset[str]) -> bool:
-        """As ansible.playbook.taggable decides for tasks without the tags always and never."""
-        run = bool(self._run & {"all", "tagged"} or self._run & tags)
-        return run and not self._skip & {*tags, "all", "tagged"}
+    def unselected(self) -> str:
+        """Return that the tags of this run select no part, "" if they do select one."""
+        return self._tags.nothing_of([task.tags for task in _ROLES.tasks])
+
+    def is_for_others(self) -> bool:
+        """Whether tags that select no part may be meant for other plays, of a playbook that imports these."""
+        return not _is_own_run() and self._tags.may_be_for_others([task.tags for task in _ROLES.tasks])
 
 
 def needed(to_do: t.Collection[str]) -> list[str]:
@@ -193,6 +244,23 @@ def needed(to_do: t.Collection[str]) -> list[str]:
         if run.intersection(part.after):
             run.add(part.tag)
     return [tag for tag in dict.fromkeys(part.tag for part in PARTS) if tag in run]
+
+
+def reason(exc: Exception) -> str:
+    """Return why a variable cannot be read."""
+    return str(exc) if isinstance(exc, AnsibleError) else f"{type(exc).__name__}: {exc}"
+
+
+def _is_own_run() -> bool:
+    """Whether ansible-playbook was called with playbooks of this collection alone, and not with one that imports them.
+
+    While an imported playbook runs, playbook_dir is the collection's.
+    """
+    playbooks = _COLLECTION / "playbooks"
+    return all(
+        one.startswith(_NAMESPACE) or pathlib.Path(one).resolve().parent == playbooks
+        for one in context.CLIARGS.get("args") or ()
+    )
 
 
 def _listed(value: t.Any) -> tuple[t.Any, ...]:

@@ -115,6 +115,11 @@ def _read(name: str, data: Values) -> _Read:
             Problem(Place(name), f"a variable cannot be read: {unchecked.first_line(data['unreadable'])}")
         )
     variables.problems += [
+        Problem(Place(name), message)
+        for variable, message in (data.get("invalid") or {}).items()
+        if not _is_named(variable, variables.problems)
+    ]
+    variables.problems += [
         Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(data.get("names") or ())
     ]
     host = Host(
@@ -145,6 +150,11 @@ def _read(name: str, data: Values) -> _Read:
         else:
             host = guarded(host, lambda: _with_vlans(host, variables))
     return host, interfaces, variables.get("macvtap_domains_purge")
+
+
+def _is_named(variable: str, problems: t.Iterable[Problem]) -> bool:
+    """Whether one of the ``problems`` is about this variable, or one of its entries."""
+    return any(problem.message.startswith((f"{variable}:", f"{variable}[", f"{variable}.")) for problem in problems)
 
 
 def _with_found(host: Host, found: Values, variables: Variables) -> Host:

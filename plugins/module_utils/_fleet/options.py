@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_list
+from ansible.module_utils.common.validation import (
+    check_type_bool,
+    check_type_dict,
+    check_type_float,
+    check_type_list,
+)
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
@@ -29,6 +34,11 @@ _NUMBER: dict[str, t.Any] = {"type": "int"}
 _PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
 _SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
 _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
+# Ansible's own checks of types, and what is said of a value that does not pass.
+_CHECKS: dict[str, tuple[t.Callable[[t.Any], t.Any], str]] = {
+    "bool": (check_type_bool, "is neither true nor false"),
+    "float": (check_type_float, "is not a number"),
+}
 # Names of the uplink. The modules accept all of them, the roles one of the first two.
 _UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface", "vlandev")
 # The options of each list's entries. The roles have no aliases.
@@ -141,8 +151,9 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
         converted = str(value)
     elif kind == "int":
         converted = _values.whole(value, path)
-    elif kind == "bool":
-        converted = _checked(check_type_bool, value, "is neither true nor false", path)
+    elif kind in _CHECKS:
+        check, message = _CHECKS[kind]
+        converted = _checked(check, value, message, path)
     elif kind == "list" and "options" in option:
         converted = [
             read(f"{path}[{index}]", _checked(check_type_dict, one, "", f"{path}[{index}]"), option["options"], unknown)

@@ -17,7 +17,10 @@ Plan = t.Mapping[str, t.Any]  # the result of macvtap_host_plan on one host
 def lines(plans: t.Mapping[str, Plan]) -> list[str]:
     """Return what is to be done on each host, grouped by equal lines, and which guests have to be restarted."""
     return grouped(
-        (host, text) for host, plan in plans.items() for text in (differences(plan) or "as declared", *notes(plan))
+        (host, text)
+        for host, plan in plans.items()
+        # Of tags that select nothing, the message says so.
+        for text in (differences(plan) or plan.get("msg") or "as declared", *notes(plan))
     )
 
 
@@ -30,8 +33,8 @@ def grouped(texts: t.Iterable[tuple[str, str]]) -> list[str]:
 
 
 def notes(plan: Plan) -> list[str]:
-    """Return what is to be known of a host beside its differences: packages that it lacks, guests that wait."""
-    return [*_missing(plan), *_waiting(plan)]
+    """Return what is to be known of a host beside its differences: what it lacks, is not known, or waits."""
+    return [*_missing(plan), *_unknown_guests(plan), *_waiting(plan)]
 
 
 def differences(plan: Plan) -> str:
@@ -50,9 +53,27 @@ def differences(plan: Plan) -> str:
 
 
 def _missing(plan: Plan) -> t.Iterator[str]:
-    missing = [name for stage in plan.get("stages") or () for name in stage.get("missing_packages") or ()]
+    missing = _missing_packages(plan)
     if missing:
         yield f"lacks the packages {', '.join(missing)}"
+
+
+def _missing_packages(plan: Plan) -> list[str]:
+    return [name for stage in plan.get("stages") or () for name in stage.get("missing_packages") or ()]
+
+
+def _unknown_guests(plan: Plan) -> t.Iterator[str]:
+    """Yield that the guests are not known, unless that follows from what is said of the host in any case."""
+    reason = str(plan.get("guests_unknown") or "")
+    errors = [str(stage.get("error") or "") for stage in plan.get("stages") or ()]
+    is_said = any("libvirt" in name for name in _missing_packages(plan)) or any(reason in error for error in errors)
+    if reason and not is_said:
+        yield unknown_guests(reason)
+
+
+def unknown_guests(reason: str) -> str:
+    """Return that the guests of a host are not known, for this ``reason``."""
+    return f"its guests are not known: {reason}"
 
 
 def _waiting(plan: Plan) -> t.Iterator[str]:

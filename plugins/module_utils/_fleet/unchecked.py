@@ -16,8 +16,9 @@ _ANSIBLE_PREFIX = re.compile(
 _COMPARED = "its declarations were compared"
 # The beginning of the reason why a host was not compared, if Ansible cannot connect to it.
 UNREACHABLE = "cannot be reached"
-# What the gaps are about: a whole host, and declared guests which no host has.
+# What the gaps are about: a whole host, its libvirt, and declared guests which no host has.
 HOST = "host"
+LIBVIRT = "libvirt"
 NOWHERE = "nowhere"
 
 
@@ -33,7 +34,7 @@ def of_host(name: str, data: Values) -> list[dict[str, str]]:
     found = data.get("found") or {}
     # A host without libvirt may be no hypervisor, or not yet.
     declares = (data.get("declared") or {}).get("macvtap_domains_interfaces")
-    reasons = [(HOST, host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
+    reasons = [(HOST, host_error(found)), (LIBVIRT, libvirt_error(found) if declares else "")]
     reasons += [("domain", reason) for reason in _of_domains(found, declares)]
     return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
 
@@ -63,7 +64,7 @@ def nowhere(fleet: t.Mapping[str, Values]) -> t.Iterator[dict[str, str]]:
     """Return the gaps of domains that may be on other hosts than those which declare them, and that none has."""
     found = {name: data.get("found") or {} for name, data in fleet.items()}
     there = {domain["name"] for one in found.values() for domain in one.get("domains") or ()}
-    looked_at = {name for name, one in found.items() if not (host_error(one) or _libvirt_error(one))}
+    looked_at = {name for name, one in found.items() if not (host_error(one) or libvirt_error(one))}
     for name, data in fleet.items():
         declared = data.get("declared") or {}
         if declared.get("macvtap_domains_on_missing") != "skip" or data.get("outside") or name not in looked_at:
@@ -98,8 +99,12 @@ def first_line(message: t.Any) -> str:
     return (_ANSIBLE_PREFIX.sub("", str(message or "").strip()).splitlines() or [""])[0]
 
 
-def _libvirt_error(found: Values) -> str:
+def libvirt_error(found: Values) -> str:
+    """Return why the guests of a host are not known, or "" if they are, or if the host was not looked at.
+
+    A host without libvirt is no exception: a hypervisor that lacks only the Python library looks the same.
+    """
     libvirt = found.get("libvirt") or {}
     if host_error(found) or libvirt.get("available"):
         return ""
-    return str(libvirt.get("reason") or "libvirt was not queried")
+    return first_line(libvirt.get("reason")) or "libvirt was not queried"

@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     compare,
+    plans,
     segments,
     unchecked,
     undeclared,
@@ -79,12 +80,14 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
 
 def _reported(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Sequence[Values]) -> dict[str, t.Any]:
     found = data.get("found") or {}
+    # That libvirt did not answer is said of every host, also of one that declares no guest.
+    reasons = [gap["reason"] for gap in gaps if gap["host"] == host.name and gap["what"] != unchecked.LIBVIRT]
     rows = [*nics.of_guests(host, data), *nics.of_links(host)] if host.inspected else list(nics.only_declared(host))
     return {
         "name": host.name,
         "segment": host.segment,
         "inspected": host.inspected,
-        "notes": [*(gap["reason"] for gap in gaps if gap["host"] == host.name), *_unknown(found)],
+        "notes": [*reasons, *_unknown(found)],
         "kernel": (found.get("kernel") or {}).get("kernel"),
         "libvirt": (found.get("libvirt") or {}).get("version"),
         "uplinks": _uplinks(host, found, rows),
@@ -112,6 +115,9 @@ def _checked(reported: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def _unknown(found: Values) -> t.Iterator[str]:
     """Yield what could not be gathered: an empty column must not look as if there were nothing."""
+    unknown = unchecked.libvirt_error(found)
+    if unknown:
+        yield plans.unknown_guests(unknown)
     if found.get("domains") and found.get("pending", ()) is None:
         yield "outstanding requests to its guests are not known"
     # Without libvirt, that is what is said.

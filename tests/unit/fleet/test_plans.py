@@ -77,3 +77,25 @@ def test_a_switch_is_probed_only_if_the_answer_matters(
     declared: dict[str, t.Any], relay: list[str], vepa: bool
 ) -> None:
     assert probes.wanted(declared) == {"relay": relay, "relay_vepa": vepa}
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_shown"),
+    [
+        ({}, True),
+        ({"error": "links[0]: no parent"}, True),
+        ({"missing_packages": ["python3-lxml"]}, True),
+        # What is said of the host in any case.
+        ({"error": "uri: cannot connect"}, False),
+        ({"missing_packages": ["python3-libvirt-python"]}, False),
+    ],
+)
+def test_that_its_guests_are_not_known_is_said_of_a_host_once(stage: dict[str, t.Any], is_shown: bool) -> None:
+    found = {**plan(**stage), "guests_unknown": "cannot connect"}
+    assert ("its guests are not known: cannot connect" in plans.notes(found)) == is_shown
+
+
+def test_a_host_of_which_no_part_was_selected_is_not_as_declared() -> None:
+    assert plans.lines({"hv1": {"stages": [], "msg": "tags: 'web' selects nothing"}}) == [
+        "hv1: tags: 'web' selects nothing"
+    ]

@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible import context
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from support import ROOT
@@ -115,13 +116,86 @@ def test_a_variable_that_cannot_be_read_is_an_error_of_what_uses_it_alone(role: 
         ({}, {}),
         ({"macvtap_links_links": "mt0"}, {"links": "macvtap_links_links"}),
         ({"macvtap_preflight_allow": {"a": 1}}, {"always": "macvtap_preflight_allow"}),
-        ({"macvtap_kernel_state": "gone"}, {"kernel": "macvtap_kernel_state"}),
+        ({"macvtap_kernel_state": "gone"}, {"kernel": "macvtap_kernel_state: 'gone' is not one of supported, loaded"}),
+        ({"macvtap_links_tap": 5}, {"links": "macvtap_links_tap: must be a dictionary, not 5"}),
+        ({"macvtap_domains_interfaces": None}, {"domains": "macvtap_domains_interfaces: has no value"}),
+        # The role macvtap_domains may include another one.
+        ({"macvtap_migration_timeout": "soon"}, {"domains": "macvtap_migration_timeout: 'soon' is not a whole"}),
     ],
 )
 def test_variables_are_checked_as_the_roles_check_them(variables: dict[str, t.Any], invalid: dict[str, str]) -> None:
     found = reader(**{**WHOLE, **variables}).invalid()
     assert found.keys() == invalid.keys()
     assert all(invalid[tag] in error for tag, error in found.items())
+
+
+def test_a_variable_of_several_roles_is_told_of_once_and_one_that_only_reads_it_not_at_all() -> None:
+    made = reader(**{**WHOLE, "macvtap_uplink": ["eth0"], "macvtap_domains_uri": ["a"]})
+    found = made.invalid()
+    assert "; ".join(error for error in found.values() if error) == (
+        "macvtap_uplink: must be a text, not ['eth0']; macvtap_domains_uri: must be a text, not ['a']"
+    )
+    # Their roles refuse it all the same.
+    assert found.keys() == {"guard", "links", "networks", "domains", "host_access"}
+    assert list(made.refused()) == ["macvtap_uplink", "macvtap_domains_uri"]
+    # With these tags nothing else tells of it.
+    assert (
+        "macvtap_networks_uri" in reader(["networks"], **{**WHOLE, "macvtap_domains_uri": ["a"]}).invalid()["networks"]
+    )
+
+
+def test_the_fleet_is_told_of_refused_variables_whatever_the_tags_and_of_unreadable_ones_by_itself() -> None:
+    variables = {**WHOLE, "macvtap_domains_timeout": "soon", "macvtap_guard_rate": trust_as_template("{{ nowhere }}")}
+    made = reader(["links"], **variables)
+    assert made.refused() == {"macvtap_domains_timeout": "macvtap_domains_timeout: 'soon' is not a whole number"}
+    assert made.invalid() == {}
+
+
+@pytest.mark.parametrize("name", ["macvtap_domains_interfaces", "macvtap_domains_timeout", "macvtap_domains_uri"])
+def test_what_a_template_raises_beside_ansibles_errors_is_an_error_of_the_variable(name: str) -> None:
+    class Broken(role_stages.Reader):
+        """Such as with a lookup that returns what is no JSON, before ansible-core 2.19."""
+
+        def plain(self, names: t.Iterable[str]) -> dict[str, t.Any]:
+            if name in [*names]:
+                raise ValueError("Expecting value: line 1 column 1 (char 0)")
+            return super().plain(names)
+
+    made = Broken(Templar(loader=DataLoader()), {**WHOLE, name: "x"})
+    assert made.invalid()["domains"] == f"{name}: cannot be read: ValueError: Expecting value: line 1 column 1 (char 0)"
+    assert made.refused() == {}
+    assert made.uri() == "qemu:///system" if name.endswith("uri") else "x"
+
+
+def test_a_condition_of_a_stage_that_raises_anything_is_an_error_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: t.Any, _condition: t.Any) -> bool:
+        raise TypeError("argument of type 'int' is not iterable")
+
+    monkeypatch.setattr(role_stages.Reader, "_is_true", broken)
+    errors = {stage.name: stage.error for stage in reader(**WHOLE).stages()}
+    assert errors["domains"] == "TypeError: argument of type 'int' is not iterable"
+
+
+@pytest.mark.parametrize(
+    ("playbooks", "fails"),
+    [
+        ([], True),
+        (["linuxvirt.macvtap.verify"], True),
+        ([str(ROOT / "playbooks/site.yml")], True),
+        (["/srv/site.yml"], False),
+        (["linuxvirt.macvtap.verify", "/srv/web.yml"], False),
+    ],
+)
+def test_tags_of_other_plays_are_those_of_a_playbook_that_imports_these(
+    monkeypatch: pytest.MonkeyPatch, playbooks: list[str], fails: bool
+) -> None:
+    monkeypatch.setattr(context, "CLIARGS", {"args": playbooks})
+    made = reader(["web"])
+    assert made.unselected()
+    assert made.is_for_others() is not fails
+    # Most likely misspelt.
+    assert not reader(["lnks"]).is_for_others()
+    assert not reader(["links"]).unselected()
 
 
 def test_the_parts_are_the_roles_of_site() -> None:

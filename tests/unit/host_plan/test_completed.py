@@ -52,3 +52,26 @@ def test_a_host_that_has_failed_or_is_unreachable_stays_so() -> None:
         found = completed({reason: True, "msg": "no route"}, STAGES, {})
         assert found[reason]
         assert found["differences"] == "it could not be looked at: no route"
+
+
+def test_what_follows_from_an_invalid_variable_is_not_said_again() -> None:
+    stages = [*STAGES, Stage("host_access", "host_access", "macvtap_host_access", {}, "no len()")]
+    stages.append(Stage("networks", "networks", "libvirt_direct_network", {}, "'nowhere' is undefined"))
+    there = answer("links", "domains", to_do=["links", "domains"])
+    there["stages"][0]["error"] = "value of state must be one of: up, got: upp"
+    there["stages"][1]["error"] = "no such uplink"
+    invalid = {"links": "macvtap_links_state: 'upp' is not one of up", "host_access": ""}
+    found = completed(there, stages, invalid)
+    assert found["differences"] == f"no such uplink. 'nowhere' is undefined. {invalid['links']}"
+    # They refuse it themselves.
+    assert {"links", "host_access"} <= {*found["roles"]}
+
+
+@pytest.mark.parametrize(
+    ("libvirt", "unknown"),
+    [({"available": True}, None), ({"available": False, "reason": "cannot connect\nat all"}, "cannot connect")],
+)
+def test_a_host_whose_guests_are_not_known_says_so(libvirt: dict[str, t.Any], unknown: str | None) -> None:
+    there = answer("links", "domains", host={"links": [], "libvirt": libvirt})
+    assert completed(there, STAGES, {}).get("guests_unknown") == unknown
+    assert "guests_unknown" not in completed(answer("links", "domains"), STAGES, {})

@@ -135,7 +135,17 @@ def test_that_a_host_has_no_libvirt_is_said_once() -> None:
     without = {"uri": "qemu:///system", "available": False, "version": None, "reason": "cannot connect"}
     there = {**found(), "libvirt": without, "addresses": {"guests": None, "reason": "cannot connect"}}
     (host,) = of(declared({"domain": "web1", "mac": A}), there)["hosts"]
-    assert host["notes"] == ["cannot connect"]
+    assert host["notes"] == ["its guests are not known: cannot connect"]
+
+
+def test_a_host_whose_libvirt_does_not_answer_is_no_host_without_guests() -> None:
+    there = found(version=None)
+    (host,) = of(declared(), there)["hosts"]
+    assert host["notes"] == ["its guests are not known: no daemon"]
+    assert "hv1: its guests are not known: no daemon" in text.table(of(declared(), there))
+    missing = {**there["libvirt"], "reason": "the Python library libvirt is missing: apt install python3-libvirt"}
+    (host,) = of(declared(), {**there, "libvirt": missing})["hosts"]
+    assert host["notes"] == [f"its guests are not known: {missing['reason']}"]
 
 
 def test_a_host_that_was_not_reached_is_no_host_without_nics() -> None:
