@@ -9,12 +9,10 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from fleet import Values, declared, found, iface, mac, many, network, uplink
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.linuxvirt.macvtap.plugins.filter.overview_text import overview_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import undeclared
@@ -297,12 +295,3 @@ def test_a_host_that_cannot_be_reached_has_not_lost_its_nics() -> None:
 def test_another_file_is_no_earlier_report(earlier: t.Any) -> None:
     with pytest.raises(MacvtapError, match="not the JSON of a report of version 1"):
         changes.changes(earlier, of(declared(), found()))
-
-
-@pytest.mark.parametrize("form", ["table", "markdown", "html"])
-def test_without_an_earlier_report_nothing_has_changed(form: str) -> None:
-    now = of(declared({"domain": "web1", "mac": A}), found(web(iface(A))))
-    # Before ansible-core 2.19, a template that is none is an empty text.
-    assert overview_text(now, form, before="") == overview_text(now, form) == overview_text(now, form, before=None)
-    with pytest.raises(AnsibleFilterError, match="the earlier report is not the JSON of a report"):
-        overview_text(now, form, before={})
