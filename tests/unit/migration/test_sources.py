@@ -32,8 +32,9 @@ OF_HERE = ("eth0", "uplink1", LONG_HERE, "02:00:00:00:03:01", "02-00-00-00-03-01
 OF_THERE = (LONG_THERE, "02:00:00:00:04:01", "0000:04:00.0")
 
 
-def source(seen: t.Any = LOOK, *, links: t.Any = HERE, on: str = "eth0", **given: t.Any) -> str | None:
-    """Return the uplink that a guest with a NIC ``on`` an uplink has on the destination."""
+def source(seen: t.Any = "all", *, links: t.Any = "all", on: str = "eth0", **given: t.Any) -> str | None:
+    """Return the uplink that a guest with a NIC ``on`` an uplink has on the destination, by default with all links."""
+    seen, links = (LOOK if seen == "all" else seen), (HERE if links == "all" else links)
     nic = replace(NIC, values={**NIC.values, "source": on})
     domain = replace(RUNNING, live=(nic,), stored=(nic,))
     found = both(domain, live=(nic,), stored=(nic,), links=links)
