@@ -107,7 +107,7 @@ def test_a_link_with_a_drop_in_keeps_what_that_sets(networkd: Host) -> None:
     )
     networkd.sh(f"rm -r {DROP_IN}")
     refused = networkd.run(**LINK)["msg"]
-    assert f"Have networkd set its addresses by {DROP_IN}/address.conf, or set" in refused
+    assert f"or have networkd set them by {DROP_IN}/address.conf, or set" in refused
     before.pop(f"{DROP_IN}/address.conf", None)
     assert (networkd.files(), reached(networkd)) == (before, REACHED)
     assert networkd.done(**LINK, state="absent", allow_host_disconnect=True)["changed"]

@@ -96,12 +96,14 @@ def _released(host: Host, after: t.Mapping[str, File], paths: t.Mapping[str, str
     for link in _here(host):
         name, file, new = link.name, host.networkd.get(link.index), managers.file_of(link.name, after)
         by_networkd = file and new != managers.file_of(name, host.files) and managers.releases(name, file, after)
-        hint = "Set persistence: none for this link"
+        hint = f"Declare {name} with persistence: none, or absent"
         if by_networkd:
             drop_in = f"{managers.network_file(name)}.d/address.conf"
-            hint = f"Have networkd set its addresses by {drop_in}" if new is not None else ""
+            # They may be there by accident.
+            hint = f"Remove them first, or have networkd set them by {drop_in}" if new is not None else ""
         if by_networkd or (name in ignored and host.networkmanager.get(link.index)):
-            yield _unmanaged(link, paths.get(name, "purge"), hint)
+            # The files of all links are written again, also of those that this run does not declare.
+            yield _unmanaged(link, paths.get(name, "purge" if name not in written_of(after.values()) else ""), hint)
 
 
 def by_networkd(host: Host, planned: Plan[File]) -> list[Disruption]:

@@ -100,7 +100,8 @@ def unmanaged_by_networkmanager(names: t.Collection[str]) -> t.Iterator[File]:
 def ignored_by_networkmanager(files: t.Mapping[str, File]) -> frozenset[str]:
     """Return the links that NetworkManager leaves alone because of that file."""
     file = files.get(model.UNMANAGED_FILE)
-    return frozenset(_IGNORED.findall(file.text) if file is not None and file.ours else ())
+    found = _IGNORED.findall(file.text) if file is not None and file.ours else ()
+    return frozenset(name.replace("\\,", ",") for name in found)
 
 
 def lease(desired: model.Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:

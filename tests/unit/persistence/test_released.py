@@ -17,7 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import disruptions, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import UNMANAGED_FILE, Declared, Host
 
 from .cut_off import ADDRESSED, OURS, SHIM, TAP, THEIRS, VLAN, host, lost
 from .planned import ETC, MAC, after, link, vlan
@@ -28,7 +28,7 @@ def test_a_link_that_networkd_configures_keeps_its_addresses(reached: Reach) -> 
     text = lost(host(VLAN, networkd=THEIRS), reached, vlan())
     assert text.startswith("vlans[0]: eth0.20 has ")
     assert "and taking it from its network manager would remove them at the next boot at the latest. " in text
-    assert f"Have networkd set its addresses by {OURS}.d/address.conf, or set" in text
+    assert f"or have networkd set them by {OURS}.d/address.conf, or set" in text
     # Of any kind, and for whatever needs it.
     tap = replace(TAP, index=9)
     assert lost(host(tap, networkd=f"{ETC}/90-all.network"), reached, link()).startswith("links[0]: mt0 has ")
@@ -87,18 +87,35 @@ def test_a_link_that_networkmanager_has_an_active_profile_for() -> None:
     there = host(VLAN, uuid="theirs")
     text = lost(there, ADDRESSED, vlan())
     assert text.startswith("vlans[0]: eth0.20 has addresses of the host (192.0.2.1/24), and taking it from its network")
-    assert "Set persistence: none for this link, or set" in text
+    assert "Declare eth0.20 with persistence: none, or absent, or set" in text
     # Another link in the same file.
     assert lost(after(there, link()), ADDRESSED, vlan()) == text
     assert not lost(there, ADDRESSED, link())
     assert not lost(there, ADDRESSED, vlan(backend="none"))
 
 
+def test_a_name_with_a_comma_is_looked_up_as_it_is() -> None:
+    odd = replace(VLAN, name="a,b")
+    text = lost(host(odd, uuid="theirs"), ADDRESSED, vlan(name="a,b"))
+    assert text.startswith("vlans[0]: a,b has addresses of the host")
+    assert not lost(after(host(odd, uuid="theirs"), vlan(name="a,b")), ADDRESSED, vlan(name="a,b"))
+
+
+def test_a_link_that_an_earlier_run_wrote_and_this_one_does_not_declare() -> None:
+    written = after(host(VLAN), vlan(), link())
+    files = {path: one for path, one in written.files.items() if path != UNMANAGED_FILE}
+    there = replace(written, files=files, networkmanager={VLAN.index: "theirs"})
+    text = lost(there, ADDRESSED, link())
+    # No option of this run's is wrong.
+    assert text.startswith("eth0.20 has addresses of the host")
+    assert "Declare eth0.20 with persistence: none, or absent, or set" in text
+
+
 def test_a_drop_in_that_is_gone() -> None:
     there = replace(after(host(VLAN, networkd=OURS, extended="eth0.20"), vlan()), extended=frozenset())
     text = lost(there, ADDRESSED, vlan())
     assert "taking it from its network manager" in text
-    assert f"Have networkd set its addresses by {OURS}.d/address.conf" in text
+    assert f"or have networkd set them by {OURS}.d/address.conf" in text
 
 
 def test_the_links_that_a_reload_of_networkd_may_change() -> None:
