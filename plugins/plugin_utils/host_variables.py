@@ -18,6 +18,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import na
 
 Values = t.Mapping[str, t.Any]
 _SWITCH = "macvtap_preflight"
+# Where preflight registers what it finds.
+PLAN = "macvtap_plan"
 # Before, reading a variable leaves a template as it is if it uses a variable that is not defined.
 _LEAVES_TEMPLATES = tuple(map(int, __version__.split(".")[:2])) < (2, 19)
 
@@ -35,7 +37,7 @@ def declarations(hostvars: t.Any, hosts: t.Iterable[str]) -> dict[str, dict[str,
     return {host: one for host, one in read.items() if one is not None}
 
 
-def looks(hostvars: t.Any, hosts: t.Iterable[str], variable: str) -> dict[str, t.Any]:
+def looks(hostvars: t.Any, hosts: t.Iterable[str], variable: str = PLAN) -> dict[str, t.Any]:
     """Return for each of ``hosts`` what the filter fleet_conflicts gets of it.
 
     ``variable`` has the result of macvtap_host_plan. A host of which it was not asked is left out. One whose look
@@ -49,14 +51,16 @@ def looks(hostvars: t.Any, hosts: t.Iterable[str], variable: str) -> dict[str, t
         elif "stages" not in result and not result.get("skipped"):
             message = result.get("msg") or result.get("exception") or "Ansible ran no task on it"
             failure = {"failed": True, "unreachable": bool(result.get("unreachable")), "msg": str(message)}
-            found.update((name, {**one, "found": failure}) for name, one in declarations(hostvars, [host]).items())
+            # Only preflight leaves hosts out.
+            one = _declaration(hostvars[host], switch=_SWITCH if variable == PLAN else None)
+            found.update({} if one is None else {host: {**one, "found": failure}})
     return found
 
 
-def _declaration(variables: Values) -> dict[str, t.Any] | None:
-    """Return what a host declares, None if preflight leaves it out."""
+def _declaration(variables: Values, switch: str | None = _SWITCH) -> dict[str, t.Any] | None:
+    """Return what a host declares, None if the variable ``switch`` leaves it out."""
     try:
-        if not _switched_on(_value(variables, _SWITCH) if _SWITCH in variables else True):
+        if switch in variables and not _switched_on(_value(variables, str(switch))):
             return None
         return {"declared": {name: _value(variables, name) for name in variables if names.is_known(name)}}
     except _UnreadableError as exc:

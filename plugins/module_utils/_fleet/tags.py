@@ -45,12 +45,18 @@ class RunTags:
             return False
         known = _names(parts)
         return bool(self._run & {*_EVERYTHING, *known}) or any(
-            tag not in _RESERVED and not _similar(tag, known) for tag in self._run
+            tag not in _RESERVED and not _is_mistyped(tag, known) for tag in self._run
         )
 
 
 def _names(parts: t.Iterable[frozenset[str]]) -> list[str]:
     return list(dict.fromkeys(tag for tags in parts for tag in sorted(tags)))
+
+
+def _is_mistyped(tag: str, known: t.Sequence[str]) -> bool:
+    """Whether a tag can hardly be meant for others: nearly one of ours, and not one in the singular or with more."""
+    near = suggest(tag, known, most=len(known), cutoff=0.8)
+    return bool(near) and not any(tag.startswith(one.rstrip("s")) for one in near)
 
 
 def _similar(tag: str, known: t.Sequence[str]) -> list[str]:

@@ -136,8 +136,9 @@ def _check_unknown(guest: Domain, coming: Arriving) -> None:
     for iface in (*guest.live, *guest.stored):
         uplinks = networks.uplinks(iface, coming.networks)
         if uplinks and networks.mode(iface, coming.networks) == "passthrough":
+            one_of = "one of " if len(uplinks) > 1 else ""
             raise MacvtapError(
-                f"{iface.mac} would take all frames of {join_names(uplinks)} in mode passthrough, and whether "
+                f"{iface.mac} would take all frames of {one_of}{join_names(uplinks)} in mode passthrough, and whether "
                 f"{coming.host} itself or another guest needs that is not known. Set destination_host to what "
                 "macvtap_host_info returns there, as the role macvtap_migration does",
                 path=_path(iface, coming),

@@ -66,6 +66,11 @@ def test_a_host_that_was_not_to_be_compared_is_left_out(variables: Values) -> No
     assert fleet_looks(["hv1"], {"hv1": variables}) == {}
 
 
+def test_preflights_switch_leaves_no_host_out_of_a_table() -> None:
+    hostvars = {"hv1": {"macvtap_preflight": False, "look": {"failed": True, "msg": "x"}}}
+    assert fleet_looks(["hv1"], hostvars, "look")["hv1"]["found"] == failure("x")
+
+
 class Raising(t.Dict[str, t.Any]):
     """Reading a variable raises, as hostvars do before ansible-core 2.19."""
 

@@ -58,6 +58,9 @@ def test_tags_that_select_nothing_are_named(run: list[str], skip: list[str], mes
         (["web"], [], True),
         (["web", "lnks"], [], True),
         (["lnks"], [], False),
+        (["kernal"], [], False),
+        # Words of others that are like ours.
+        *(([word], [], True) for word in ("network", "networking", "link", "linux", "domain_join", "kernel_modules")),
         (["never"], [], False),
         (["always"], [], False),
         (["all"], ["all"], False),
