@@ -48,9 +48,10 @@ PARTS = (
     Part("host_access", "macvtap_host_access", after=("kernel", "links", "domains")),
     Part("networks", "macvtap_networks", "removed", after=("kernel", "links", "domains")),
 )
-# The variables of the playbooks themselves, and those of a role that macvtap_domains may include.
+# The variables of the playbooks themselves, and those of a role that macvtap_domains includes if a variable is set.
 _PLAYBOOKS = "macvtap_preflight"
 _INCLUDED = {"macvtap_migration": "domains"}
+_INCLUDED_IF = "macvtap_domains_migrate_to"
 _URI = "macvtap_domains_uri"
 
 
@@ -167,7 +168,9 @@ class Reader:
 
     def _faults(self, *, of_run: bool) -> dict[str, dict[str, str]]:
         """Return the errors of the variables, by the tags of the roles."""
-        tags = {part.role: part.tag for part in PARTS} | _INCLUDED
+        tags = {part.role: part.tag for part in PARTS}
+        if self._variables.get(_INCLUDED_IF):
+            tags.update(_INCLUDED)
         selected = {role: tag for role, tag in tags.items() if not of_run or self._tags.selects(frozenset({tag}))}
         found: dict[str, dict[str, str]] = {}
         for role, tag in {_PLAYBOOKS: "always", **selected}.items():

@@ -120,7 +120,12 @@ def test_a_variable_that_cannot_be_read_is_an_error_of_what_uses_it_alone(role: 
         ({"macvtap_links_tap": 5}, {"links": "macvtap_links_tap: must be a dictionary, not 5"}),
         ({"macvtap_domains_interfaces": None}, {"domains": "macvtap_domains_interfaces: has no value"}),
         # The role macvtap_domains may include another one.
-        ({"macvtap_migration_timeout": "soon"}, {"domains": "macvtap_migration_timeout: 'soon' is not a whole"}),
+        (
+            {"macvtap_migration_timeout": "soon", "macvtap_domains_migrate_to": "hv2"},
+            {"domains": "macvtap_migration_timeout: 'soon' is not a whole"},
+        ),
+        # No role would read it: it is for evacuate alone.
+        ({"macvtap_migration_timeout": "soon", "macvtap_migration_guests": "{{ moving }}"}, {}),
     ],
 )
 def test_variables_are_checked_as_the_roles_check_them(variables: dict[str, t.Any], invalid: dict[str, str]) -> None:
