@@ -153,6 +153,7 @@ def main(link: str) -> None:
     sizes = {}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as lan:
         lan.bind((link, 0))
+        frames.give_room(lan)
         print("listens", flush=True)
         for number in range(len(ALL)):
             found = [len(one) for one in frames.until(marker(number), lan.fileno(), lambda: lan.recv(1 << 17))]
