@@ -37,7 +37,7 @@ _value:
   type: str
 """
 
-import os
+import pathlib
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -47,7 +47,7 @@ def controller_path(path: t.Any) -> str:
     """Return ``path`` as an absolute one."""
     if not isinstance(path, str) or not path:
         raise AnsibleFilterError(f"controller_path: the input must be a path, not {path!r}")
-    return os.path.abspath(os.path.expanduser(path))
+    return str(pathlib.Path(path).expanduser().absolute())
 
 
 class FilterModule:
