@@ -188,6 +188,8 @@ def run_lane(those: t.Sequence[Row], recording: t.ContextManager[object]) -> Non
     """Run rows one after the other, and exit with 1 if one of them failed."""
     # The terminal's Ctrl-C is for the process that started this one, which passes it on once.
     os.setsid()
+    # Where this was started in the background, Ctrl-C's signal is ignored. By it, each row is told to clean up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     failed = 0
     try:
         for row in those:

@@ -163,6 +163,14 @@ while not pathlib.Path(sys.argv[2]).exists():
 """
 
 
+_CLEANS_UP = """
+try:
+    time.sleep(600)
+finally:
+    pathlib.Path(f"{sys.argv[1]}-by-itself").touch()
+"""
+
+
 @pytest.fixture
 def in_lanes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Callable[[str], int]]:
     """What runs two rows of unlike kinds, which end with this Python code, and only once the other one has begun."""
@@ -182,6 +190,7 @@ def in_lanes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Itera
     for name, value in {"RECORD": tmp_path / "record", "PAGE": tmp_path / "page", "WORK": tmp_path}.items():
         monkeypatch.setattr(matrix, name, value)
     monkeypatch.setattr(matrix, "commit", lambda: "0123456789")
+    monkeypatch.setattr(matrix, "PATIENCE", 5)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", os.environ["PATH"])
     before = {number: signal.getsignal(number) for number in matrix.SIGNALS}
@@ -205,10 +214,13 @@ def test_what_interrupts_it_ends_both_rows(in_lanes: t.Callable[[str], int], tmp
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    # As in the background of a script.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     other = threading.Thread(target=interrupt)
     other.start()
     with pytest.raises(KeyboardInterrupt):
-        in_lanes("time.sleep(600)")
+        in_lanes(_CLEANS_UP)
     other.join()
+    assert all((tmp_path / f"{name}-by-itself").exists() for name in ("one", "two"))
     assert all((tmp_path / f"{name}-gone").exists() for name in ("one", "two"))
     assert not (tmp_path / "record").exists()
