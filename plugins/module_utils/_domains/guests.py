@@ -29,8 +29,8 @@ class Guests:
     """The running guests of a connection, and what this run asked of them.
 
     ``asked`` are the NICs that guests were asked to release, ``released`` those that they had released before that.
-    ``unanswered`` are those (domain, MAC address) that were
-    not released in time. ``restarted`` are the domains whose guest stopped or started while this ran.
+    ``unanswered`` are those (domain, MAC address) that were not released in time. ``restarted`` are the domains whose
+    guest stopped or started while this ran.
     """
 
     def __init__(self, connection: Connection, timeout: float, requests: Requests) -> None:

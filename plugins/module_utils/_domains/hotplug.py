@@ -52,8 +52,7 @@ class Hotplug:
     """What can be done with a NIC of a running guest.
 
     ``asked`` are the NICs that guests were asked to release, and ``released`` those that they had released before that.
-    ``restarted`` are the domains whose guest stopped or
-    started while this ran.
+    ``restarted`` are the domains whose guest stopped or started while this ran.
     """
 
     def __init__(self, connection: Connection, requests: Requests) -> None:

@@ -74,7 +74,7 @@ class Hypervisor:
         self._manages_rules = self._local and not uris.is_session(connection.url)
 
     def _forget(self) -> None:
-        """Make anew what knows what an attempt has done: test_sequences_attempts.py lists what stays."""
+        """Replace what knows what an attempt has done: test_sequences_attempts.py lists what stays."""
         self._guests = Guests(self._connection, self._timeout, self._requests)
         self._pauses = Pauses(self._connection, self._requests)
         self._withheld = Withheld(self._connection, self._requests)

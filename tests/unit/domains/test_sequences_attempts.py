@@ -30,7 +30,7 @@ OF_THE_RUN = {
         # register() makes it anew for the NICs that it registers.
         "_was",
     },
-    # "_written" is of one attempt, and made anew.
+    # "_written" is of one attempt, and replaced with each.
     "_rules": {"_run", "_root", "_file", "_ip", "warnings", "_written"},
     **dict.fromkeys(
         ("_timeout", "_version", "_local", "_manages_rules", "_earlier_warnings"), t.cast("set[str]", set())
