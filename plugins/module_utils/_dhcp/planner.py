@@ -47,8 +47,11 @@ def plan(
     reload = bool(own or any(RELOAD in lease.commands for lease in leases)) and not others and bool(host.networkd)
     commands: list[Command] = [RELOAD] if reload else []
     absent = {name for name, one in resolved.decisions.items() if one.absent}
-    warnings = [_reassigned(name, file, files, now=reload) for name, file in _foreign(resolved, host, files)]
+    foreign = dict(_foreign(resolved, host, files))
+    warnings = [_reassigned(name, file, files, now=reload) for name, file in foreign.items()]
     warnings += [_deferred(name, path) for name, path in stale.items() if not host.networkd.get(host.links[name].index)]
+    configured = (name for name in stale if host.networkd.get(host.links[name].index) and name not in foreign)
+    warnings += [_unread(name, stale[name]) for name in configured if stale[name] in touched and stale[name] in files]
     for step, file in ((step, step.before) for step in steps if step.removes and step.before is not None):
         for name, kind in links_of(file).items():
             is_profile = step.target == managers.profile_file(name)
@@ -100,6 +103,13 @@ def _deferred(name: str, path: str) -> str:
     return (
         f"networkd does not configure {name} now, and was not reloaded, because it would remove the addresses that "
         f"{name} has. From the next boot or networkctl reload on, it configures {name} by {path} and its drop-ins alone"
+    )
+
+
+def _unread(name: str, path: str) -> str:
+    return (
+        f"networkd was not reloaded, because the host is reached over {name}. From the next boot or networkctl reload "
+        f"on, it configures {name} by {path} as that is now"
     )
 
 

@@ -186,6 +186,16 @@ def test_a_shim_waits_for_its_address_while_a_reload_would_cut_off_the_host() ->
     )
 
 
+def test_a_changed_file_of_a_shim_that_the_host_is_reached_over_is_told_of() -> None:
+    there = after(replace(BOTH, networkd={**HOST.networkd, THERE.index: f"{ETC}/05-macvtap-host0.network"}), shim())
+    changed = shim(addresses=("192.0.2.8/32",))
+    assert planner.plan([changed], there).changed
+    found = plan(there, changed, needed={"host0"})
+    assert found.commands == ()
+    assert "networkd was not reloaded, because the host is reached over host0. From the next boot" in found.warnings[0]
+    assert plan(there, changed).warnings == plan(there, shim(), needed={"host0"}).warnings == ()
+
+
 def test_what_networkd_does_with_a_link_that_another_file_matches() -> None:
     host = with_vlan(f"{ETC}/50-vlan20.network")
     text = f"networkd configures eth0.20, because {ETC}/50-vlan20.network matches it. "
