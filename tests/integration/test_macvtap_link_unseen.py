@@ -76,7 +76,7 @@ def test_who_has_the_tap_of_a_former_link_open_holds_no_new_one(netns: Namespace
 ENDING = """
 import os, subprocess
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders
-ending, real = [subprocess.Popen(["sleep", "infinity"])], os.stat
+ending, real = [subprocess.Popen(["sleep", "infinity"], stdin=subprocess.DEVNULL)], os.stat
 def acting(path, *how, **more):
     if ending and str(path).startswith(f"/proc/{ending[0].pid}/fd/"):
         process = ending.pop()
@@ -91,6 +91,26 @@ holders.os.stat = acting
 def test_a_process_that_ends_while_it_is_looked_at_hides_nothing(netns: Namespace) -> None:
     netns.run(BASE)
     assert netns.run({**BASE, "state": "absent"}, patch=ENDING)["changed"]
+
+
+# SELinux, enforced: the policy lets not even root look at what some processes have open.
+DENYING = """
+import os, select
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders
+opened, real = select.epoll(), os.stat
+def denying(path, *how, **more):
+    if "/fd/" in str(path) and os.readlink(path).startswith("anon_inode:"):
+        raise PermissionError(13, "Permission denied", path)
+    return real(path, *how, **more)
+holders.os.stat = denying
+"""
+
+
+def test_a_descriptor_that_root_may_not_look_at_and_that_is_no_files_hides_no_holder(netns: Namespace) -> None:
+    netns.run(BASE)
+    with held(netns):
+        netns.refuses({**BASE, "state": "absent"}, rf"disconnect pid {os.getpid()} ", patch=DENYING)
+    assert netns.run({**BASE, "state": "absent"}, patch=DENYING)["changed"]
 
 
 # A process of another user has a directory open that its user alone may look at, not even root.

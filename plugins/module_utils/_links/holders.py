@@ -27,6 +27,8 @@ _SYS_PIDFD_GETFD = 438
 # _IOR('T', 210, unsigned int) of linux/if_tun.h. Some architectures encode a direction in other bits.
 _TUNGETIFF = 0x400454D2 if os.uname().machine.startswith(("ppc", "mips", "sparc")) else 0x800454D2
 _IFREQ_SIZE = 40
+# What the kernel shows of a descriptor that is no file's (d_dname()).
+_NAMELESS = ("anon_inode:", "pipe:[", "socket:[")
 # A process that ends while it is looked at is gone at the next look. A new one may have its number.
 _ATTEMPTS = 3
 # Of one that has begun to end, the kernel shows descriptors until its memory is taken apart, and gives a copy of none.
@@ -150,7 +152,10 @@ def _open_of(directory: str, desired: t.Collection[Device], *, look: bool) -> tu
     complete = bool(descriptors)
     for descriptor in descriptors:
         try:
-            found = os.stat(f"{directory}/fd/{descriptor}")
+            path = f"{directory}/fd/{descriptor}"
+            if _is_nameless(path):
+                continue
+            found = os.stat(path)
             device = (os.major(found.st_rdev), os.minor(found.st_rdev))
             if not stat.S_ISCHR(found.st_mode) or device not in desired or device in devices:
                 continue
@@ -164,6 +169,20 @@ def _open_of(directory: str, desired: t.Collection[Device], *, look: bool) -> tu
         except OSError:
             continue
     return devices, complete
+
+
+def _is_nameless(path: str) -> bool:
+    """Whether a descriptor is of what has no name in a file system, and so of no tap.
+
+    Only a look at the file itself asks SELinux. Debian's policy lets not even root look at the io_uring of a QEMU, and
+    each such look is one line of the log.
+    """
+    try:
+        return os.readlink(path).startswith(_NAMELESS)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        raise
+    except OSError:  # a path that is too long
+        return False
 
 
 def _is_on_fuse(directory: str, descriptor: str) -> bool:
