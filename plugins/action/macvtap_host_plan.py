@@ -23,6 +23,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stag
 
 # For the filters of the tasks that follow, which are processes of their own: Ansible imports this file before it forks.
 _LOADED = (comparison, outcome, overview, page)
+# And what there is until then need not be looked at for garbage in each of them, nor be copied for that.
+gc.freeze()
 _MODULE = "linuxvirt.macvtap.macvtap_host_plan"
 _INFO = "linuxvirt.macvtap.macvtap_host_info"
 # What any module may return.
@@ -39,9 +41,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: t.Mapping[str, t.Any] | None = None) -> Result:
         """Return the module's result, with what the roles' variables lack, and which roles have something to do."""
-        # This process ends with the task. What it was forked with need not be looked at each time that the garbage of
-        # reading the module's files is collected.
-        gc.freeze()
+        # Reading the module's files makes many objects. To look for garbage among them more rarely costs 5 MB, in a
+        # process that ends with the task.
+        gc.set_threshold(30_000)
         result: Result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
         options = dict(self._task.args)

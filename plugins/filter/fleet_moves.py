@@ -102,14 +102,16 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import arrival, fleet, moves
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+
+if t.TYPE_CHECKING:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import moves
 
 _NICS = "macvtap_domains_interfaces"
 
 
 def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
-    looks: t.Mapping[str, arrival.Look],
+    looks: t.Mapping[str, t.Mapping[str, t.Any]],
     sources: t.Sequence[str] | None = None,
     *,
     targets: t.Sequence[str] | None = None,
@@ -122,6 +124,9 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
     begun: t.Mapping[str, str] | None = None,
 ) -> dict[str, t.Any]:
     """Return the moves, and the guests that are stuck."""
+    # Whoever uses one filter of a collection has Ansible import all of them, and this is most of that.
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import arrival, fleet, moves
+
     if (sources is None) == (homes is None):
         raise AnsibleFilterError("fleet_moves: set either sources or homes")
     try:
@@ -148,11 +153,14 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
     except fleet.MALFORMED as exc:
         raise AnsibleFilterError(f"fleet_moves: of a host, {fleet.damaged(exc)}") from exc
-    lines = aligned([(one.domain, one.source, "→", one.destination) for one in found.moves])
+    return _shown(found)
+
+
+def _shown(found: moves.Moves) -> dict[str, t.Any]:
     return {
         "moves": [one._asdict() for one in (*found.moves, *found.rests, *found.settled)],
         "stuck": [one._asdict() for one in found.stuck],
-        "lines": lines,
+        "lines": aligned([(one.domain, one.source, "→", one.destination) for one in found.moves]),
         "rests": [
             f"{one.domain}: what is left of it on {one.source} is removed. It runs on {one.destination}"
             for one in found.rests

@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -24,6 +28,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
     fleet_plan,
 )
 
+# Prints what is imported by whoever uses one filter, because Ansible imports all of a collection then.
+IMPORTS = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module("ansible_collections.linuxvirt.macvtap.plugins.filter." + name)
+print(*sys.modules)
+"""
 FLEET = {
     "hv1": {"declared": declared({"domain": "web1", "mac": mac(1)}), "found": found(Domain("web1"), number=1)},
     "hv2": {"declared": declared({"domain": "web2", "mac": mac(1)}), "found": found(number=2, version=None)},
@@ -174,3 +185,12 @@ def test_names_that_yaml_parsed_as_numbers_are_names() -> None:
 def test_invalid_conflicts_are_refused(what: t.Any) -> None:
     with pytest.raises(errors.AnsibleFilterError, match="the input must be the result of fleet_conflicts"):
         conflict_table.conflict_table(what)
+
+
+def test_one_filter_does_not_cost_what_only_another_one_needs() -> None:
+    names = [path.stem for path in pathlib.Path(fleet_plan.__file__).parent.glob("[!_]*.py")]
+    argv, environment = [sys.executable, "-c", IMPORTS, *names], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    imported = [name.partition(".module_utils.")[2] for name in done.stdout.split()]
+    assert "_fleet.compare" in imported
+    assert [name for name in imported if name.startswith("_migration.") and "reported" not in name] == []
