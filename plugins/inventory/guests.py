@@ -76,6 +76,11 @@ options:
     type: list
     elements: str
     default: []
+  probe_rate:
+    description: As the option of M(linuxvirt.macvtap.macvtap_guest_addresses_info).
+    type: int
+    default: 200
+    version_added: 1.0.0
   ask_others:
     description:
       - Let the other hypervisors ask for guests that their own host cannot ask, such as those in mode V(private), and
@@ -183,7 +188,13 @@ display = Display()
 
 _NAMES = ("macvtap_guests.yml", "macvtap_guests.yaml")
 _ENDS = (".guests.yml", ".guests.yaml")
-_RANGES = {"timeout": (1, 600), "run_timeout": (5, 3600), "forks": (1, 500), "listen": (0, 3600)}
+_RANGES = {
+    "timeout": (1, 600),
+    "run_timeout": (5, 3600),
+    "forks": (1, 500),
+    "listen": (0, 3600),
+    "probe_rate": options.RATES,
+}
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -236,7 +247,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             _values.check_range(self.get_option(option), least, most, option)
         # An error here is better than the same from each hypervisor.
         options.questions(self.get_option("probe_networks"), "probe_networks")
-        names = ("uri", "agent", "listen", "probe", "probe_networks")
+        names = ("uri", "agent", "listen", "probe", "probe_networks", "probe_rate")
         return ask_hypervisors.Question(
             self._sources(path),
             self.get_option("hypervisors"),

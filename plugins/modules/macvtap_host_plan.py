@@ -98,6 +98,11 @@ options:
     type: list
     elements: str
     default: []
+  probe_rate:
+    description: As in M(linuxvirt.macvtap.macvtap_host_info).
+    type: int
+    default: 200
+    version_added: 1.0.0
 seealso:
   - module: linuxvirt.macvtap.macvtap_host_info
 """
