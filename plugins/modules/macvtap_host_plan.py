@@ -72,8 +72,8 @@ options:
         default: {}
   host:
     description:
-      - Whether to return the state of the host, too. O(uri), O(timeout), O(relay), O(relay_vepa), O(guests) and
-        O(probe_networks) are for that only.
+      - Whether to return the state of the host, too. O(uri), O(timeout), O(relay), O(relay_vepa), O(guests),
+        O(probe_networks) and O(probe_rate) are for that only.
     type: bool
     default: false
   uri:
