@@ -98,7 +98,8 @@ class State:
 
     ``active`` is None where the kernel has no chain for it, and ``modified`` is whether that has other rules than this
     collection's. ``unchecked`` are those of the links that lack the program for checksums, and could have it.
-    ``outdated`` is whether the rules are those of an earlier version.
+    ``outdated`` is whether the rules are those of an earlier version. ``indexes`` are those of links when this was
+    planned, by name, as far as they are known: a name may be given to another link.
     """
 
     mac: str
@@ -108,6 +109,7 @@ class State:
     modified: bool = False
     unchecked: tuple[str, ...] = ()
     outdated: bool = False
+    indexes: t.Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def guarded(self) -> list[str]:

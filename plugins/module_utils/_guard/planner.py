@@ -35,13 +35,15 @@ def plan(
     steps: dict[str, Step[State]] = {}
     paths: dict[str, str] = {}
     named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
+    indexes = {link.name: link.index for link in host.links.values()}
     owners = _owners(host, {link: mac for entry, mac, links in named if entry.present for link in links})
     for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
         paths[mac] = entry.path or "the module's own options"
-        before = host.state(mac)
-        steps[mac] = step_between(before, _after(entry, mac, host, owners, persistent))
+        before = replace(host.state(mac), indexes=indexes)
+        after = replace(_after(entry, mac, host, owners, persistent), indexes=indexes)
+        steps[mac] = step_between(before, after)
     return Plan(tuple(steps.values()))
 
 
@@ -156,45 +158,80 @@ def undo(journal: Journal[State], host: Host) -> Plan[State]:
     for step in journal.steps:
         if step.before is None or step.after is None:
             continue
-        current, foreign = host.state(step.target), False
-        former = current
-        if journal.contains(step, RULES):
-            if _kernel(current) == _kernel(step.after):
-                former = replace(
-                    former, active=step.before.active, links=step.before.links, modified=step.before.modified
-                )
-            else:
-                foreign = _kernel(current) != _kernel(step.before)
-        if journal.contains(step, STORE):
-            if current.stored == step.after.stored:
-                former = replace(former, stored=step.before.stored)
-            else:
-                foreign = foreign or current.stored != step.before.stored
-        if former.modified and not current.modified:
-            # Rules that this collection did not write are not known to it as a whole. Without any the guest could send
-            # what it likes: it has those of the file, or else what this run has loaded.
-            former, foreign = replace(former, modified=False, active=former.stored or current.active), True
+        former, foreign = _former(step, journal, host)
         if foreign:
             warnings.append(f"the guard of {step.target} is not as it was, because others have changed it as well")
-        steps.append(step_between(current, former))
+        steps.append(step_between(host.state(step.target), former))
     return Plan(tuple(steps), tuple(warnings))
+
+
+def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[State, bool]:
+    """Return the guard without what this run did to it, and whether others have changed the same."""
+    before, after = t.cast("State", step.before), t.cast("State", step.after)
+    current, foreign = host.state(step.target), False
+    former = current
+    if journal.contains(step, STORE):
+        if current.stored == after.stored:
+            former = replace(former, stored=before.stored)
+        else:
+            foreign = current.stored != before.stored
+    if not journal.contains(step, RULES):
+        return former, foreign
+    # Guests start and stop meanwhile, which changes links, but not the rules.
+    came = _came(after, host)
+    # What puts a guard on a link that comes takes that of the file: without this run, the former one.
+    active = before.active or (before.stored if came else None)
+    if _rules(current) == _rules(after):
+        former = replace(former, active=active, modified=before.modified, links=_former_links(step, host, came))
+    else:
+        foreign = foreign or _rules(current) not in (_rules(before), (active, before.modified))
+    if former.modified and not current.modified:
+        # Rules that this collection did not write are not known to it as a whole. Without any the guest could send
+        # what it likes: it has those of the file, or else what this run has loaded.
+        former, foreign = replace(former, modified=False, active=former.stored or current.active), True
+    if former.active is None and not former.modified:
+        former = replace(former, links=())
+    return former, foreign
+
+
+def _former_links(step: Step[State], host: Host, came: t.Collection[str]) -> tuple[str, ...]:
+    """Return the links of a guard without what this run did: those that came stay, and what is gone stays gone."""
+    before, after = t.cast("State", step.before), t.cast("State", step.after)
+    others = {link for state in host.guards.values() if state.mac != step.target for link in state.links}
+    added = {*after.links} - {*before.links} - {*came}
+    removed = {link for link in {*before.links} - {*after.links} - others if _is_same(link, before, host)}
+    return tuple(sorted({*host.state(step.target).links} - added | removed))
+
+
+def _came(planned: State, host: Host) -> set[str]:
+    """Return the links that have got a guard after it was planned."""
+    links = host.state(planned.mac).links
+    return {link for link in links if link not in planned.links or not _is_same(link, planned, host)}
+
+
+def _is_same(link: str, planned: State, host: Host) -> bool:
+    """Return whether a link is there, and the one that was planned with: libvirt gives names to other guests at once."""
+    current = host.links.get(link)
+    return current is not None and planned.indexes.get(link, current.index) == current.index
 
 
 def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan[State]:
     """Plan as :func:`undo` for guards that a change of NICs has followed, which was ``completed`` or undone before.
 
-    A guard stays on a link that has come with that change, and is still there. So does one whose link is still closed.
+    A guard stays on a link that has come with that change, and is still there, unless there was an earlier guard, which
+    that link gets. So does one whose link is still closed.
     """
     if completed:
         stays = f"the change of the NIC was completed, so that it and {names_of(Plan(journal.steps))} stay as they are"
         return Plan((), (stays,) if journal.steps else ())
+    planned = undo(journal, host)
     closed = {one.mac for one in host.bindings if one.closed and one.link in host.links}
+    bare = {step.target for step in planned.steps if step.after is not None and not _has_guard(step.after)}
     kept = {
         step.target
         for step in journal.steps
-        if step.after is not None and (step.target in closed or {*host.state(step.target).links} - {*step.after.links})
+        if step.target in bare and step.after is not None and (step.target in closed or _came(step.after, host))
     }
-    planned = undo(journal, host)
     warnings = tuple(f"the guard of {mac} stays as it is now, because the NIC is still there" for mac in sorted(kept))
     steps = tuple(step for step in planned.steps if step.target not in kept)
     others = tuple(one for one in planned.warnings if not any(mac in one for mac in kept))
@@ -229,8 +266,12 @@ def names_of(planned: Plan[State]) -> str:
     return join_names([f"the guard of {step.target}" for step in planned.steps])
 
 
-def _kernel(state: State) -> tuple[Guard | None, tuple[str, ...], bool]:
-    return state.active, state.links, state.modified
+def _rules(state: State) -> tuple[Guard | None, bool]:
+    return state.active, state.modified
+
+
+def _has_guard(state: State) -> bool:
+    return state.stored is not None or state.active is not None or state.modified
 
 
 def predicted(planned: Plan[State], host: Host) -> dict[str, State]:
