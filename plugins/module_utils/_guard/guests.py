@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans, uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
@@ -24,17 +24,32 @@ class Asked(t.NamedTuple):
 def links(asked: t.Sequence[Asked], uri: str) -> dict[str, str]:
     """Return the links of the NICs of running guests, by path.
 
-    :raises MacvtapError: there is no such domain, or it has no such NIC.
+    :raises MacvtapError: there is no such domain, or it has no such NIC; or libvirt is not known to be this host's,
+        whose links may have the same names.
     """
     if not asked:
         return {}
     found = {}
+    uris.validate(uri)
+    if uris.names_host(uri):
+        raise _elsewhere(uri)
     with opened(uri, Connection, read_only=True) as connection:
+        # An alias may stand for any URI.
+        if not connection.local:
+            raise _elsewhere(uri)
         for one in asked:
             link = _link(connection, one)
             if link:
                 found[one.path] = link
     return found
+
+
+def _elsewhere(uri: str) -> MacvtapError:
+    message = (
+        f"{uri} is not known to be this host's own libvirt, and a guard is on the host of the guest. Run the task "
+        "there, or remove domain"
+    )
+    return MacvtapError(message, path="uri")
 
 
 def _link(connection: Connection, one: Asked) -> str:

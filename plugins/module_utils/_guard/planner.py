@@ -210,7 +210,7 @@ def _came(planned: State, host: Host) -> set[str]:
 
 
 def _is_same(link: str, planned: State, host: Host) -> bool:
-    """Return whether a link is there, and the one that was planned with: libvirt gives names to other guests at once."""
+    """Return whether a link is there, and the one that was planned with: libvirt gives a free name to any guest."""
     current = host.links.get(link)
     return current is not None and planned.indexes.get(link, current.index) == current.index
 
