@@ -251,7 +251,7 @@ class Guards:
             self._warnings += self._installer.install(entries)
         _files.write(self._file, text, mode=0o600)
         if entries:
-            self._installer.start()
+            self._warnings += self._installer.start()
         else:
             self._installer.remove()
 
@@ -272,7 +272,7 @@ class Guards:
             return False
         if not check_mode and entries:
             self._warnings += self._installer.install(entries)
-            self._installer.start()
+            self._warnings += self._installer.start()
         elif not check_mode:
             self._installer.remove()
         return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
@@ -56,8 +55,8 @@ class Policy:
 
     def _executed(self, name: str) -> list[str]:
         """Return the contexts of the files that a daemon executes for a guard, each from the one before."""
-        python = self._context(os.path.realpath(sys.executable))
-        return [self._context(install.HOOK), python] if name == "libvirt" else [python]
+        first = install.HOOK if name == "libvirt" else os.path.realpath("/bin/sh")
+        return [self._context(first), self._context(os.path.realpath(install.interpreter()))]
 
     def _context(self, path: str) -> str:
         """Return the context of a file, or what it will have."""
