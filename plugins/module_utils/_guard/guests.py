@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans, uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
+
+_OWN = "qemu:///system"
 
 
 class Asked(t.NamedTuple):
@@ -42,6 +45,43 @@ def links(asked: t.Sequence[Asked], uri: str) -> dict[str, str]:
             if link:
                 found[one.path] = link
     return found
+
+
+def owners(macs: t.Collection[str], uri: str) -> dict[str, tuple[str, ...]]:
+    """Return which domains have a NIC with one of these MAC addresses now, or will have at their next start.
+
+    Without ``uri``, those of the host's own libvirt if there is one.
+
+    :raises MacvtapError: libvirt cannot be asked, or does not let this user read a domain.
+    """
+    if not macs:
+        return {}
+    found: dict[str, list[str]] = {}
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(opened(uri or _OWN, Connection, read_only=True))
+        except MacvtapError:
+            if uri:
+                raise
+            return {}
+        with connection.translate_errors("cannot read the domains"):
+            for domain in connection.handle.listAllDomains():
+                for mac in {*_addresses(connection, domain)} & {*macs}:
+                    found.setdefault(mac, []).append(str(domain.name()))
+    return {mac: tuple(sorted(names)) for mac, names in found.items()}
+
+
+def _addresses(connection: Connection, domain: t.Any) -> set[str]:
+    """Return the MAC addresses of a domain's NICs, none if it is gone meanwhile."""
+    libvirt = connection.libvirt
+    try:
+        documents = [str(domain.XMLDesc(0))]
+        documents += [str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))] if domain.isPersistent() else []
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return set()
+    return {mac for document in documents for mac in _nics(document)}
 
 
 def _elsewhere(uri: str) -> MacvtapError:

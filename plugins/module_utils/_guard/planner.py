@@ -226,7 +226,7 @@ def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan
         return Plan((), (stays,) if journal.steps else ())
     planned = undo(journal, host)
     closed = {one.mac for one in host.bindings if one.closed and one.link in host.links}
-    bare = {step.target for step in planned.steps if step.after is not None and not _has_guard(step.after)}
+    bare = {step.target for step in planned.steps if step.after and not step.after.exists}
     kept = {
         step.target
         for step in journal.steps
@@ -239,19 +239,30 @@ def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan
 
 
 def removal(
-    desired: t.Sequence[Desired], host: Host, present: t.Collection[str], *, going: t.Collection[str]
+    desired: t.Sequence[Desired],
+    host: Host,
+    present: t.Collection[str],
+    *,
+    going: t.Collection[str],
+    owners: t.Mapping[str, t.Sequence[str]] | None = None,
 ) -> Plan[State]:
-    """Plan to remove guards. Those of the NICs ``going`` stay as long as there is a link, or the NIC is ``present``."""
-    macs = {link.mac for link in host.links.values()}
-    kept = [
-        one for one in desired if one.mac in going and (one.mac in {*present, *macs} or host.state(one.mac or "").links)
-    ]
+    """Plan to remove guards. Those of the NICs ``going`` stay as long as there is a link, or the NIC is ``present``.
+
+    ``owners`` are the domains that have NICs with these addresses all the same: theirs stay too.
+    """
+    there = {*present, *(link.mac for link in host.links.values())}
+    kept, warnings = [], []
+    for one in desired:
+        mac = one.mac or ""
+        names, is_there = (owners or {}).get(mac, ()), mac in there or bool(host.state(mac).links)
+        if mac not in going or not (is_there or names):
+            continue
+        kept.append(one)
+        why = "its NIC is still there. Run this task again when it is gone"
+        if not is_there:
+            why = f"NICs with its address are in domains of this host: {join_names(list(names))}"
+        warnings += [f"the guard of {mac} stays, because {why}"] if host.state(mac).exists else []
     planned = plan([one for one in desired if one not in kept], host)
-    warnings = tuple(
-        f"the guard of {one.mac} stays, because its NIC is still there. Run this task again when it is gone"
-        for one in kept
-        if one.mac is not None and host.state(one.mac).exists
-    )
     return replace(planned, warnings=(*planned.warnings, *warnings))
 
 
@@ -268,10 +279,6 @@ def names_of(planned: Plan[State]) -> str:
 
 def _rules(state: State) -> tuple[Guard | None, bool]:
     return state.active, state.modified
-
-
-def _has_guard(state: State) -> bool:
-    return state.stored is not None or state.active is not None or state.modified
 
 
 def predicted(planned: Plan[State], host: Host) -> dict[str, State]:

@@ -40,6 +40,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         guards = around.declared(
             [guard_options.declared(path, _guard(one, params["state"])) for path, one in changed if _concerns(one)],
             going=frozenset(one["mac"] for _path, one in changed) if params["state"] == "absent" else frozenset(),
+            uri=params["uri"],
         )
         result = around.run(
             guards,

@@ -69,3 +69,57 @@ def test_what_is_no_uri_is_told_as_such(libvirt: Links) -> None:
     with pytest.raises(MacvtapError, match="is not a libvirt URI"):
         guests.links(ASKED, "qemu://[hv2/system")
     assert libvirt.opened == []
+
+
+class GoneError(Exception):
+    def get_error_code(self) -> int:
+        return 42
+
+
+class Domain:
+    """A domain with NICs of these MAC addresses in its stored configuration, and now if it runs; None if it is gone."""
+
+    def __init__(self, name: str, stored: t.Sequence[str] | None, live: t.Sequence[str] | None = None) -> None:
+        self._name, self._stored, self._live = name, stored, live
+
+    def name(self) -> str:
+        return self._name
+
+    def isPersistent(self) -> bool:  # noqa: N802  # libvirt's
+        return True
+
+    def XMLDesc(self, flags: int) -> str:  # noqa: N802  # libvirt's
+        if self._stored is None:
+            raise GoneError
+        macs = self._stored if flags or self._live is None else self._live
+        nics = "".join(f"<interface type='direct'><mac address='{mac}'/></interface>" for mac in macs)
+        return f"<domain><devices>{nics}</devices></domain>"
+
+
+@pytest.mark.parametrize("uri", ["qemu:///system", ""])
+def test_whose_an_address_is_is_known_of_all_domains(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = (f"52:54:00:00:0a:0{number}" for number in (1, 2, 3))
+    domains = [Domain("web3", [one]), Domain("web1", [two], [one]), Domain("gone", None), Domain("web2", [two, three])]
+    libvirt = types.SimpleNamespace(VIR_DOMAIN_XML_INACTIVE=2, VIR_ERR_NO_DOMAIN=42, libvirtError=GoneError)
+    handle = types.SimpleNamespace(listAllDomains=lambda: domains)
+
+    @contextlib.contextmanager
+    def opened(uri: str, _kind: t.Any, **_how: t.Any) -> t.Iterator[t.Any]:
+        assert uri == "qemu:///system"
+        errors = lambda *_what: contextlib.nullcontext()  # noqa: E731
+        yield types.SimpleNamespace(libvirt=libvirt, handle=handle, translate_errors=errors)
+
+    monkeypatch.setattr(guests, "opened", opened)
+    assert guests.owners([one, two, "52:54:00:00:0a:09"], uri) == {one: ("web1", "web3"), two: ("web1", "web2")}
+
+
+def test_where_no_libvirt_is_named_there_need_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_what: t.Any, **_how: t.Any) -> t.Any:
+        raise MacvtapError("no daemon")
+
+    monkeypatch.setattr(guests, "opened", opened)
+    assert guests.owners(["52:54:00:00:0a:01"], "") == {}
+    with pytest.raises(MacvtapError, match="no daemon"):
+        guests.owners(["52:54:00:00:0a:01"], "qemu:///system")
+    # Nobody is asked for nothing.
+    assert guests.owners([], "qemu:///system") == {}

@@ -226,6 +226,25 @@ def test_the_guard_of_a_nic_stays_until_the_nic_is_gone(host: Host, present: lis
     assert planner.removal([entry], host, present, going=[]).changed
 
 
+@pytest.mark.parametrize("links", [{}, LINKS])
+def test_the_guard_of_a_nic_stays_for_other_domains_with_its_address(links: dict[str, GuestLink]) -> None:
+    entry = options.declared("", {"mac": A, "guard": {}, "state": "absent"})
+    host = host_with(replace(GUARDED, links=()), links=links)
+    owners = {A: ["web2", "web3"]}
+    planned = planner.removal([entry], host, [], going=[A], owners=owners)
+    why = "NICs with its address are in domains of this host: web2, web3"
+    if links:
+        why = "its NIC is still there. Run this task again when it is gone"
+    assert (planned.changed, planned.warnings) == (False, (f"the guard of {A} stays, because {why}",))
+    # Asked for by itself it goes at once, and so does that of a NIC that nobody else has.
+    assert planner.removal([entry], host, [], going=[], owners=owners).changed
+    assert planner.removal(
+        [entry], host_with(replace(GUARDED, links=()), links={}), [], going=[A], owners={A: []}
+    ).changed
+    # Where there is none, there is nothing to say.
+    assert planner.removal([entry], host_with(links=links), [], going=[A], owners=owners).warnings == ()
+
+
 def test_a_guard_whose_nic_is_still_there_is_not_undone() -> None:
     (step,) = plan(host_with(links={}), {"mac": A}).steps
     journal: Journal[State] = Journal()
