@@ -52,7 +52,10 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]{1,4}|[0-9]{1,5}")
 
 @dataclass(frozen=True)
 class Desired:
-    """One declared guard. ``values`` are those of Guard by name, without what is not set: the default applies."""
+    """One declared guard. ``values`` are those of Guard by name, without what is not set: the default applies.
+
+    ``keep`` is the path of the option by which a guard that the host stores already stays as it is, "" if it does not.
+    """
 
     path: str
     mac: str | None
@@ -60,12 +63,21 @@ class Desired:
     domain: str | None
     present: bool
     values: t.Mapping[str, t.Any]
+    keep: str = ""
 
-    def guard(self, mac: str) -> Guard:
-        """Return the guard of the NIC with this address.
+    def guard(self, mac: str, stored: Guard | None = None) -> Guard:
+        """Return the guard of the NIC with this address: the one that is ``stored``, if that is to stay.
 
-        :raises MacvtapError: the addresses and EtherTypes exclude each other.
+        :raises MacvtapError: the addresses and EtherTypes exclude each other, or what is to stay is not wholly known.
         """
+        if self.keep and stored is not None and stored.policy == model.UNKNOWN:
+            raise MacvtapError(
+                f"the guard that this host stores for {mac} was edited, or is of another version. Run macvtap_guard "
+                "for it on this host first",
+                path=self.keep,
+            )
+        if self.keep and stored is not None:
+            return stored
         values = dict(self.values)
         if values.get("addresses"):
             values["addresses"] = with_link_local(values["addresses"], mac)

@@ -68,7 +68,7 @@ def _after(entry: Desired, mac: str, host: Host, owners: t.Mapping[str, str], pe
     """Return what an entry makes of the guard of a NIC."""
     if not entry.present:
         return State(mac)
-    guard = entry.guard(mac)
+    guard = entry.guard(mac, host.state(mac).stored)
     _check_mirror(guard, entry, host)
     links = tuple(sorted(link for link, owner in owners.items() if owner == mac))
     return State(mac, guard if persistent else None, guard, links)

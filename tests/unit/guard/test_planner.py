@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     planner,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
+    UNKNOWN,
     Binding,
     Guard,
     GuestLink,
@@ -115,6 +116,30 @@ def test_a_removed_guard_leaves_nothing() -> None:
 def test_what_cannot_be_meant_is_refused(entries: list[dict[str, t.Any]], message: str) -> None:
     with pytest.raises(MacvtapError, match=message):
         plan(host_with(), *entries)
+
+
+@pytest.mark.parametrize(
+    ("state", "rate"),
+    [(ABSENT, 5), (replace(GUARDED, stored=Guard(A, rate=9)), 9), (State(A, None, Guard(A, rate=9)), 5)],
+)
+def test_a_guard_that_is_stored_already_may_stay(state: State, rate: int) -> None:
+    """Whatever it is when this plans: another task may have changed it right before."""
+    entry = replace(options.declared("nics[0]", {"mac": A, "guard": {"rate": 5}}), keep="nics[0].keep_guard")
+    planned = planner.plan([entry], host_with(state))
+    after = planner.predicted(planned, host_with(state))[A]
+    assert (after.stored, after.active) == (Guard(A, rate=rate), Guard(A, rate=rate))
+    # And again.
+    assert not planner.plan([entry], host_with(after)).changed
+
+
+def test_one_that_is_not_known_as_a_whole_cannot_stay() -> None:
+    entry = replace(options.declared("nics[0]", {"mac": A, "guard": {}}), keep="nics[0].keep_guard")
+    edited = replace(GUARDED, stored=Guard(A, policy=UNKNOWN))
+    with pytest.raises(
+        MacvtapError, match=r"^nics\[0\]\.keep_guard: the guard that this host stores for .* was edited"
+    ):
+        planner.plan([entry], host_with(edited))
+    assert planner.plan([replace(entry, keep="")], host_with(edited)).changed
 
 
 def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
