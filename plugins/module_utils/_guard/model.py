@@ -148,9 +148,9 @@ def by_family(texts: t.Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the MAC addresses, the IPv4 and the IPv6 addresses and prefixes among canonical texts."""
     found: tuple[list[str], list[str], list[str]] = ([], [], [])
     for text in texts:
-        # IPv6 with as few colons is shortened.
+        # IPv6 with as few colons is shortened. It may end as IPv4 does.
         is_mac = text.count(":") == 5 and "::" not in text
-        found[1 if "." in text else 0 if is_mac else 2].append(text)
+        found[1 if ":" not in text else 0 if is_mac else 2].append(text)
     return found
 
 
@@ -163,4 +163,8 @@ def sort_addresses(texts: t.Iterable[str]) -> tuple[str, ...]:
 
 def short(network: t.Any) -> str:
     """Return an IP network as text, one address without its length."""
-    return str(network.network_address) if network.num_addresses == 1 else str(network)
+    address = network.network_address
+    mapped = address.ipv4_mapped if network.version == 6 else None
+    # As the kernel's tools and Python 3.13 write it. What is stored is to be the same with an earlier one.
+    text = str(address) if mapped is None else f"::ffff:{mapped}"
+    return text if network.num_addresses == 1 else f"{text}/{network.prefixlen}"
