@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, planner, selinux
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer, Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
@@ -63,7 +64,7 @@ def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.Contex
     if not guards.desired:
         return body()
     with lock, contextlib.closing(Table()) as table:
-        host = Guards(table, Installer(how.command))
+        host = Guards(table, Installer(how.command), known=Known(keeps=not how.check_mode))
 
         def check() -> list[str]:
             if not any(one.present for one in guards.desired):

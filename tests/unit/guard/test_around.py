@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import types
 import typing as t
 from dataclasses import replace
 
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around, guests, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, GuestLink, Host, State
 
 if t.TYPE_CHECKING:
@@ -122,3 +125,20 @@ def test_a_guard_does_not_go_with_a_link_whose_nic_gets_another() -> None:
 
     result = run(host, entry("old0", state="absent"), entry("new0", mac=A, state="up"), body=body)
     assert (host.macs, result["warnings"]) == ([A], ())
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_check_mode_keeps_nothing_of_what_it_reads(monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
+    keeps: list[bool] = []
+
+    def guards(_table: t.Any, _installer: t.Any, *, known: Known) -> t.Any:
+        keeps.append(known._keeps)
+        return Guards()
+
+    table = types.SimpleNamespace(close=lambda: None, require_egress=lambda _snapshot: None)
+    monkeypatch.setattr(around, "Table", lambda: table)
+    monkeypatch.setattr(around, "Guards", guards)
+    how = around.How(check_mode, False, True, lambda _words: None)
+    declared = around.declared([entry(mac=A, state="absent")])
+    around.run(declared, lambda: UNCHANGED, how, contextlib.nullcontext())
+    assert keeps == [not check_mode]
