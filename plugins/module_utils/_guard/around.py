@@ -18,6 +18,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 Result = t.Dict[str, t.Any]
 
@@ -96,15 +98,31 @@ class _Run:
         )
         looked = self._completed
         result = self._body() if self._result is None else self._result
-        if not self._how.check_mode:
-            self._load_again(before.host if looked else self._host.observe())
-        # What a running guest still has: in check mode as it is predicted, else as it is.
-        present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
-        after = self._remove(present)
+        with self._remaining():
+            if not self._how.check_mode:
+                self._load_again(before.host if looked else self._host.observe())
+            # What a running guest still has: in check mode as it is predicted, else as it is.
+            present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
+            after = self._remove(present)
         changed = before.plan.changed or result["changed"] or self._again.changed or after.plan.changed
         # A run that was killed may not have done all.
         changed = changed or self._host.refresh(check_mode=self._how.check_mode)
         return {**self._joined(before, result, after), "changed": changed}
+
+    @contextlib.contextmanager
+    def _remaining(self) -> t.Iterator[None]:
+        """Have an error, or a signal, after the NICs were changed also say which guards were not removed yet."""
+        try:
+            yield
+        except (MacvtapError, Interrupted) as exc:
+            host = self._first or Host({}, {})
+            absent = [found for one in self._guards.desired if not one.present for found in self._known(one)]
+            macs = sorted({one.mac or "" for one in absent})
+            names = [f"the guard of {mac}" for mac in macs if host.state(mac).exists]
+            # Otherwise it says already what is left.
+            if names and not exc.state:
+                exc.state = f"Not removed: {join_names(names)}. Run this task again"
+            raise
 
     def _remove(self, present: t.Collection[str]) -> Outcome[State, Host]:
         """Remove the guards that are declared absent, but for those whose NICs are ``present`` or in other domains."""

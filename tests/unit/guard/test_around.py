@@ -5,18 +5,27 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import types
 import typing as t
 from dataclasses import replace
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around, guests, options, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, GuestLink, Host, State
-
-if t.TYPE_CHECKING:
-    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
+    Change,
+    Impact,
+    Journal,
+    Plan,
+    Step,
+    converge,
+    recording,
+)
 
 A, B = "52:54:00:00:0a:01", "52:54:00:00:0a:02"
 UNCHANGED = {"changed": False, "changes": [], "warnings": []}
@@ -125,6 +134,66 @@ def test_a_guard_does_not_go_with_a_link_whose_nic_gets_another() -> None:
 
     result = run(host, entry("old0", state="absent"), entry("new0", mac=A, state="up"), body=body)
     assert (host.macs, result["warnings"]) == ([A], ())
+
+
+class Refusing(Guards):
+    """The kernel removes no guard; with ``half``, it removes the rules, and cannot put them back."""
+
+    def __init__(self, *states: State, half: bool = False) -> None:
+        super().__init__(*states)
+        self._half = half
+
+    def apply(self, steps: t.Sequence[Step[State]], journal: Journal[State]) -> None:
+        if self._half and steps[0].after is not None and not steps[0].after.exists:
+            super().apply(steps, journal)
+        raise MacvtapError("nftables refused it")
+
+
+def changing(*, signalled: bool = False, changed: bool = True) -> t.Callable[[], t.Any]:
+    """Return what changes a NIC; a signal may arrive at its end."""
+    changes = (Change("web1", "state", "present", "absent", Impact.CONFIG),) if changed else ()
+    planned: Plan[str] = Plan((Step("web1", "", None, changes),))
+
+    def body() -> t.Any:
+        converge(
+            lambda: None,
+            lambda _host, _none: planned,
+            lambda _steps, _journal: None,
+            lambda _journal, _host: Plan(),
+            verify=lambda _planned, _host, _none: Plan(),
+            check_mode=False,
+        )
+        if signalled:
+            signal.raise_signal(signal.SIGTERM)
+        return {**planned.result(diff=False), "warnings": []}
+
+    return body
+
+
+def failure(host: Guards, body: t.Callable[[], t.Any], error: type[BaseException]) -> str:
+    entries = entry(mac=A, state="absent"), entry(mac=B, state="absent")
+    with _signals.raising(), recording(), pytest.raises(error) as failed:
+        run(host, *entries, going=[A, B], body=body)
+    return str(failed.value)
+
+
+@pytest.mark.usefixtures("owners")
+def test_a_guard_that_could_not_be_removed_is_named() -> None:
+    left = f"Not removed: the guard of {A}. Run this task again"
+    assert failure(Refusing(guarded(A)), changing(), MacvtapError) == f"nftables refused it. {left}"
+    # If nothing else was changed, there is nothing else to say.
+    message = failure(Refusing(guarded(A)), changing(changed=False), MacvtapError)
+    assert message == "nftables refused it. The host is as it was before"
+    # And what is half done is not told as if it were not.
+    message = failure(Refusing(guarded(A), half=True), changing(), MacvtapError)
+    assert "The rollback failed as well" in message
+    assert "Not removed" not in message
+
+
+@pytest.mark.usefixtures("owners")
+def test_a_signal_during_the_change_leaves_the_guards_that_were_to_be_removed() -> None:
+    message = failure(Guards(guarded(A), guarded(B)), changing(signalled=True), _signals.Interrupted)
+    assert message == f"stopped by SIGTERM. Not removed: the guard of {A}, the guard of {B}. Run this task again"
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
