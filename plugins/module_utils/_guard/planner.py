@@ -8,9 +8,10 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.changes import loaded, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import (
     declared_twice,
     did_you_mean,
@@ -98,58 +99,6 @@ def mac_of(entry: Desired, host: Host) -> str:
         return bound
     message = f"no macvtap link {entry.link} exists{did_you_mean(suggest(entry.link or '', host.links))}"
     raise MacvtapError(message, path=join_path(entry.path, "link"))
-
-
-def step_between(before: State, planned: State) -> Step[State]:
-    """Return the step from one state of a guard to another."""
-    changes = tuple(_changes(before, planned))
-    return Step(planned.mac, before, planned, changes, view(before), view(planned))
-
-
-def _changes(before: State, planned: State) -> t.Iterator[Change]:
-    def change(field: str, old: t.Any, new: t.Any) -> Change:
-        # The NIC has the address too, and stays when its guard goes.
-        return Change(f"guard of {planned.mac}", field, old, new, Impact.IN_PLACE)
-
-    current, wished = _options(before), _options(planned)
-    if before.exists != planned.exists:
-        yield change("state", *("present" if one.exists else "absent" for one in (before, planned)))
-    elif planned.exists:
-        yield from (change(key, current.get(key), wished[key]) for key in wished if current.get(key) != wished[key])
-    if before.exists and planned.exists:
-        if _loaded(before) != _loaded(planned):
-            yield change("rules", _loaded(before), _loaded(planned))
-        is_kept, is_to_be = (one.stored is not None for one in (before, planned))
-        if is_kept != is_to_be:
-            yield change("persistent", is_kept, is_to_be)
-        elif before.stored != planned.stored and current == wished:
-            # What differs is only what the next boot would load.
-            yield change("persistent", "outdated", True)
-        if before.links != planned.links or before.guarded != planned.guarded:
-            yield change("links", before.guarded, planned.guarded)
-
-
-def _options(state: State) -> dict[str, t.Any]:
-    guard = state.active or state.stored
-    return guard.options if guard is not None else {}
-
-
-def _loaded(state: State) -> str:
-    if state.modified or state.active is None:
-        return "modified" if state.modified else "missing"
-    return "outdated" if state.outdated else "loaded"
-
-
-def view(state: State) -> dict[str, t.Any] | str:
-    """Return a state as a diff shows it."""
-    if not state.exists:
-        return ""
-    return {
-        **_options(state),
-        "links": state.guarded,
-        "persistent": state.stored is not None,
-        "rules": _loaded(state),
-    }
 
 
 def undo(journal: Journal[State], host: Host) -> Plan[State]:
@@ -294,5 +243,5 @@ def report(state: State) -> dict[str, t.Any]:
         "links": state.guarded,
         **guard.options,
         "persistent": state.stored is not None,
-        "rules": _loaded(state),
+        "rules": loaded(state),
     }

@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     options,
     planner,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.changes import step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
     UNKNOWN,
     Binding,
@@ -144,7 +145,7 @@ def test_one_that_is_not_known_as_a_whole_cannot_stay() -> None:
 
 def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
     """Undo the run that has changed ``before`` to GUARDED, and has begun so much of it, where there is ``now``."""
-    step = planner.step_between(before, GUARDED)
+    step = step_between(before, GUARDED)
     journal: Journal[State] = Journal()
     for action in begun:
         journal.record(step, action)
@@ -152,7 +153,7 @@ def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
 
 
 def test_a_link_without_its_program_is_not_guarded() -> None:
-    step = planner.step_between(replace(GUARDED, unchecked=("macvtap0",)), GUARDED)
+    step = step_between(replace(GUARDED, unchecked=("macvtap0",)), GUARDED)
     assert [(one.field, one.before, one.after) for one in step.changes] == [("links", [], ["macvtap0"])]
 
 
