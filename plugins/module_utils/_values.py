@@ -90,6 +90,13 @@ def check_bytes(text: str, most: int, path: str) -> None:
         raise MacvtapError(f"the text has {size} bytes and the kernel allows {most}; shorten it", path=path)
 
 
+def check_path(name: str, path: str) -> None:
+    """Refuse what cannot be the name or the path of a file, for which Python itself raises a ValueError."""
+    _encoded(name, path)
+    if not name or "\0" in name:
+        raise MacvtapError(f"{name!r} is not the path of a file", path=path)
+
+
 def check_name(name: str, most: int, path: str) -> None:
     size = len(_encoded(name, path))
     if size > most:
