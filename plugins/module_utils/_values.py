@@ -122,6 +122,12 @@ def check_link_name(name: str, path: str) -> None:
         raise MacvtapError(f"'{name}' has the byte a0 in UTF-8, which the kernel takes for white space", path=path)
 
 
+def check_zone(text: str, path: str) -> None:
+    """Refuse an IP address with a zone (``fe80::1%eth0``). ipaddress takes any text for one."""
+    if "%" in text:
+        raise MacvtapError(f"{text!r} has a zone, which does not belong here. Remove the part from % on", path=path)
+
+
 def pci_address(text: str) -> str | None:
     """Return a PCI address in full, ``0000:01:00.0``, or None if ``text`` is not one."""
     match = _PCI.fullmatch(text.strip())

@@ -64,6 +64,7 @@ def questions(declared: t.Sequence[str], option: str) -> Questions:
 
 
 def _network(text: str, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    _values.check_zone(text, path)
     try:
         network = ipaddress.ip_network(text.strip())
     except ValueError as exc:

@@ -42,6 +42,8 @@ def test_networks_and_addresses_to_ask_for() -> None:
         ("lan", "neither an IP address nor a network"),
         ("224.0.0.0/24", "no address or network of guests"),
         ("127.0.0.1", "no address or network of guests"),
+        ("2001:db8::1%eth0", "has a zone"),
+        ("2001:db8::%eth0/64", "has a zone"),
         ("", "neither an IP address nor a network"),
     ],
 )
