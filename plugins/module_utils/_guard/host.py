@@ -196,7 +196,7 @@ class Guards:
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
             self._loaded = (generation, loaded)
         # Also where others have removed the rules.
-        self._programs.follow(steps, self._observed.guards, host.links)
+        self._programs.follow(steps, host)
         changed = [step for step in steps if step.before and step.after and step.before.stored != step.after.stored]
         if changed:
             for step in changed:
@@ -260,8 +260,7 @@ class Guards:
             if orphans := sorted(chains.orphans(self.snapshot, self._observed.names, time.time())):
                 guard_table.GuardTable().remove_orphans(orphans)
             # Links without a record are of an older version, or of a run that was killed.
-            states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
-            with guard_links.recorded(chains.owners(states, self._observed), self._warnings):
+            with guard_links.recorded(chains.unrecorded(self._observed, self._records), self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
             return False

@@ -139,6 +139,17 @@ class Host:
         return self.guards.get(mac, State(mac))
 
 
+def owners(host: Host) -> dict[str, str]:
+    """Return the NIC that each link belongs to.
+
+    A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
+    that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
+    """
+    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
+    kept = {link: state.mac for state in host.guards.values() for link in state.links}
+    return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept}
+
+
 def link_local(mac: str) -> str:
     """Return the link-local IPv6 address that follows from a MAC address (EUI-64)."""
     return _mac.eui64(mac, ipaddress.IPv6Network("fe80::/64"))

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.changes import loaded, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
@@ -37,7 +38,7 @@ def plan(
     paths: dict[str, str] = {}
     named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
     indexes = {link.name: link.index for link in host.links.values()}
-    owners = _owners(host, {link: mac for entry, mac, links in named if entry.present for link in links})
+    owners = {**model.owners(host), **{link: mac for entry, mac, links in named if entry.present for link in links}}
     for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
@@ -52,17 +53,6 @@ def _named_links(entry: Desired, host: Host, guests: t.Mapping[str, str]) -> set
     """Return the links that an entry names, by itself or by its domain."""
     links = {guests.get(entry.path), entry.link} - {None}
     return {link for link in links if link == entry.link or link in host.links}  # type: ignore[misc]
-
-
-def _owners(host: Host, named: t.Mapping[str, str]) -> dict[str, str]:
-    """Return the NIC that each link belongs to.
-
-    A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
-    that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
-    """
-    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
-    kept = {link: state.mac for state in host.guards.values() for link in state.links}
-    return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept, **named}
 
 
 def _after(entry: Desired, mac: str, host: Host, owners: t.Mapping[str, str], persistent: bool) -> State:

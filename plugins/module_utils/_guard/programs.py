@@ -9,8 +9,8 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, loader
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import CHECKSUM, GuestLink, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, loader, model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import CHECKSUM, GuestLink, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 
@@ -28,20 +28,22 @@ class Programs:
         missing = {one.name for one in links if self._policy(one) != policy}
         return missing if missing and self._is_usable(policy) else set()
 
-    def follow(
-        self, steps: t.Iterable[Step[State]], states: t.Mapping[str, State], links: t.Mapping[str, GuestLink]
-    ) -> None:
+    def follow(self, steps: t.Iterable[Step[State]], host: Host) -> None:
         """Put programs on the links of guards, and take off those of guards that are gone.
+
+        Whose link it is follows from the chain on it, or from its record, or else from its address, which a guest may
+        have changed: it is not the guard of that address then.
 
         :raises MacvtapError: the kernel refuses one.
         """
         pairs = [(step.before, step.after) for step in steps]
-        final = {**states, **{after.mac: after for _before, after in pairs if after is not None}}
+        links, owners = host.links, model.owners(host)
+        final = {**host.guards, **{after.mac: after for _before, after in pairs if after is not None}}
         desired = {link: one.active.policy for one in final.values() if one.active is not None for link in one.links}
         for before, after in pairs:
             if before is None or after is None:
                 continue
-            own = {one.name for one in links.values() if one.mac == after.mac}
+            own = {link for link, mac in owners.items() if mac == after.mac}
             for link in sorted({*before.links, *after.links, *own} & links.keys()):
                 self._set(links[link], desired.get(link))
 
