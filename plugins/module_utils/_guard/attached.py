@@ -21,10 +21,12 @@ class Failures(t.NamedTuple):
     warnings: list[str]
 
 
-def put_on(nics: t.Sequence[Nic], *, closed: t.Collection[str] = ()) -> Failures:
+def put_on(
+    nics: t.Sequence[Nic], *, closed: t.Collection[str] = (), indexes: t.Mapping[str, int] | None = None
+) -> Failures:
     """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``.
 
-    Those without a guard are not touched.
+    Those without a guard are not touched, nor links that have not the index of ``indexes``: they are others by now.
     """
     found, guards, warnings = list(nics), None, []
     try:
@@ -37,7 +39,7 @@ def put_on(nics: t.Sequence[Nic], *, closed: t.Collection[str] = ()) -> Failures
         found = [one for one in nics if one[1] in guards]
         if found:
             made = loader.Loader(guards)
-            made.on(found, closed=closed)
+            made.on(found, closed=closed, indexes=indexes)
             warnings = made.warnings
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
         return _failures(found, guards, exc, closed)
@@ -121,12 +123,12 @@ class Arrival:
         self._link = ""
 
 
-def moved(nics: t.Sequence[Nic]) -> Failures:
+def moved(nics: t.Sequence[Nic], indexes: t.Mapping[str, int]) -> Failures:
     """As :func:`put_on` for links that have another MAC address now: a guard of the former one goes."""
-    failures = put_on(nics)
+    failures = put_on(nics, indexes=indexes)
     try:
         guards = loader.stored()
-        former = [link for link, mac in nics if mac not in guards]
+        former = {link: indexes[link] for link, mac in nics if mac not in guards}
         if former:
             loader.Loader(guards).off(former)
     except ImportError:

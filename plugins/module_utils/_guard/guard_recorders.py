@@ -10,12 +10,15 @@ It is installed on the host as it is here, beside loader.py, and imports the sta
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 # How the names of chains begin that drop what they get.
 DROPPED, COUNTED = "dropped_", "counted_"
 # For how long the kernel knows when a link has last sent a forbidden frame of a kind, and of how many links.
 SECONDS, SIZE = 30 * 86400, 65535
+# libvirt's hook, udev and a task put guards on at the same time.
+_ATTEMPTS = 4
 # In the library's error if the kernel does not have what is to be listed.
 _MISSING = "No such file or directory"
 Object = t.Dict[str, t.Any]
@@ -58,13 +61,13 @@ def missing(library: t.Any, of_table: Object, rules: t.Iterable[Object], added: 
 def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Result:
     """Return what ``load`` does, which lists what there is, and adds the rest.
 
-    Two of them may do so at once when nftables was flushed. What all guards share is there for one of them by then, and
-    it is ``refused``. So it is called once more with true, to list afresh.
+    Several may do so at once: when nftables was flushed, and when a guest starts. What is there by then for one of them
+    is ``refused``, and what is gone. So it is called again with true, to list afresh.
     """
-    try:
-        return load(False)
-    except refused:
-        return load(True)
+    for attempt in range(_ATTEMPTS - 1):
+        with contextlib.suppress(refused):
+            return load(attempt > 0)
+    return load(True)
 
 
 def listed(library: t.Any, what: Object) -> list[Object]:

@@ -50,9 +50,13 @@ def plan(
 
 
 def _named_links(entry: Desired, host: Host, guests: t.Mapping[str, str]) -> set[str]:
-    """Return the links that an entry names, by itself or by its domain."""
+    """Return the links that an entry names, by itself or by its domain.
+
+    What a domain had when it was asked may be another's by now, if it has come since.
+    """
     links = {guests.get(entry.path), entry.link} - {None}
-    return {link for link in links if link == entry.link or link in host.links}  # type: ignore[misc]
+    there = host.links.keys() - host.new
+    return {link for link in links if link == entry.link or link in there}  # type: ignore[misc]
 
 
 def _after(entry: Desired, mac: str, host: Host, owners: t.Mapping[str, str], persistent: bool) -> State:

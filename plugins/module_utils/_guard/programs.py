@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, loader, model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, guard_loader, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import CHECKSUM, GuestLink, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
@@ -18,7 +18,7 @@ class Programs:
     """The programs of guards. A kernel may be too old for them: guards are put on without them, with a warning."""
 
     def __init__(self) -> None:
-        self._links = loader.programs()
+        self._links = guard_loader.programs()
         self._usable: bool | None = None
         self._reason = ""
         self.warnings: list[str] = []
@@ -71,7 +71,7 @@ class Programs:
     def _set(self, link: GuestLink, policy: str | None) -> None:
         current = self._policy(link)
         if policy is not None and current != policy and not self._is_usable(policy):
-            self.warnings = [loader.UNCHECKED.format(reason=self._reason)]
+            self.warnings = [guard_loader.UNCHECKED.format(reason=self._reason)]
         if self._usable is False or (policy is not None and current == policy):
             return
         try:

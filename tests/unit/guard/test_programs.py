@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner, programs
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import changes, programs
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, GuestLink, Host, State
 
 A, B = "52:54:00:00:0a:01", "52:54:00:00:0a:02"
@@ -53,5 +53,5 @@ def test_the_address_alone_is_no_reason_to_take_a_program_off(
     links = {"macvtap0": GuestLink("macvtap0", 7, B), "macvtap1": GuestLink("macvtap1", 8, B)}
     made, found = programs.Programs(), Links(i7="drop", i8="drop")
     made._links = t.cast("t.Any", found)
-    made.follow([planner.step_between(OF_B, after)], Host(guards, links, recorded=recorded))
+    made.follow([changes.step_between(OF_B, after)], Host(guards, links, recorded=recorded))
     assert {name for name, one in links.items() if one.index in found.on} == left | {*after.links}
