@@ -21,6 +21,8 @@ GUARD = "/etc/linuxvirt-macvtap/guard"
 _MADE = "ip link add {name} link up1 address {mac} type macvtap mode bridge; ip link set {name} addrgenmode none up"
 # guest0 stops, and another guest gets its link's name. If it has a guard, libvirt's hook puts that on.
 REPLACED = f"ip link del guest0; {_MADE.format(name='guest0', mac=FOREIGN)}; {PYTHON} {GUARD} link guest0"
+# Another link comes, that is the NIC's of a guard of the task.
+STARTED = f"{_MADE.format(name='guest2', mac=FOREIGN)}; [ ! -e {GUARD} ] || {PYTHON} {GUARD} link guest2"
 # A patch by which others run COMMAND right before the kernel is first asked to change something.
 AT_LAST = """
 import nftables, subprocess
@@ -145,3 +147,44 @@ def test_a_guard_leaves_the_program_on_a_link_whose_guest_has_taken_its_address(
     assert loader(guest, f"print(guard_loader.programs().policy({guest.index('guest0')}))") == "drop\n"
     guest.run(mac=MAC, state="absent")
     assert loader(guest, f"print(guard_loader.programs().policy({guest.index('guest0')}))") == "None\n"
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        meanwhile("before", "_guard.transaction.commands", ["sh", "-c", STARTED]),
+        AT_LAST.replace("COMMAND", repr(STARTED)),
+        meanwhile("before", "_guard.appeared.put_on", ["sh", "-c", STARTED]),
+    ],
+    ids=["planned", "at last", "written"],
+)
+def test_a_guest_that_starts_meanwhile_gets_its_guard(guest: GuardedLinks, moment: str, persistent: bool) -> None:
+    guards = {"guards": [{"mac": MAC, "rate": 9}, {"mac": FOREIGN}], "persistent": persistent}
+    done = run_module("macvtap_guard", guards, prefix=guest.hv.prefix, patch=moment)
+    assert not done.get("failed"), done
+    if persistent or "appeared" not in moment:
+        assert guest.links()[FOREIGN] == ["guest2"]
+        assert guest.passes("guest2", "mac", "own ip4", own=FOREIGN) == ["mac"]
+    assert guest.links()[MAC] == ["guest0"]
+    assert guest.run(**guards)["changed"] is (not persistent and "appeared" in moment)
+
+
+def test_a_link_that_comes_meanwhile_gets_the_guard_of_a_link_that_is_made(guest: GuardedLinks) -> None:
+    params = {"name": "guest5", "parent": "eth0", "mac": FOREIGN, "guard": {}}
+    moment = meanwhile("before", "_guard.transaction.commands", ["sh", "-c", STARTED])
+    done = run_module("macvtap_link", params, prefix=guest.hv.prefix, patch=moment)
+    assert not done.get("failed"), done
+    assert guest.links()[FOREIGN] == ["guest2", "guest5"]
+    direct_iface.ok(run_module("macvtap_link", {"name": "guest5", "state": "absent"}, prefix=guest.hv.prefix))
+
+
+def test_a_link_that_comes_meanwhile_and_gets_no_guard_fails_the_task(guest: GuardedLinks) -> None:
+    refused = "from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_loader\n" + (
+        "def link(*args):\n    raise RuntimeError('no room')\nguard_loader.Loader.link = link\n"
+    )
+    moment = meanwhile("before", "_guard.transaction.commands", ["sh", "-c", STARTED])
+    failed = run_module("macvtap_guard", {"mac": FOREIGN}, prefix=guest.hv.prefix, patch=refused + moment)
+    assert failed["msg"].startswith("guest2 has come while this task ran, and got no guard: no room")
+    assert FOREIGN not in guest.links()
+    assert guest.links()[MAC] == ["guest0"]

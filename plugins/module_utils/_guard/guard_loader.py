@@ -89,11 +89,13 @@ class Loader:
         commands += [one for link in replaced for one in nft.remove_rules(link, links[link].rules or ())]
         self._put(owners, links, commands, known, {link for link in owners if nft.is_closed(links[link].rules or ())})
 
-    def link(self, link: str) -> None:
-        """Put the guard of a link on it, whatever address its guest has given it."""
+    def link(self, link: str, only: t.Collection[str] | None = None) -> None:
+        """Put the guard of a link on it, whatever address its guest has given it; if ``only``, one of these guards."""
         index = guard_links.index_of(link) or 0
         chain = self._table.chain_on(link)
         owner = self._owner(link, index, self._known({link: index}), chain)
+        if only is not None and owner not in only:
+            return
         self.on([(link, owner)], closed=[link] if nft.is_closed(chain) else (), indexes={link: index})
 
     def _owner(self, link: str, index: int, known: guard_links.Known, chain: t.Sequence[Object]) -> str:

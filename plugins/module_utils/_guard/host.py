@@ -15,6 +15,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    appeared,
     chains,
     guard_links,
     guard_recorders,
@@ -171,11 +172,12 @@ class Guards:
         return found
 
     def apply(self, steps: t.Sequence[Step[State]], journal: Journal[State]) -> None:
-        """Load all rules in one transaction, then write the file.
+        """Load all rules in one transaction, then write the file. Links that have come meanwhile get their guards, too.
 
         A link that is gone has none, and another one of its name gets none for it.
 
-        :raises MacvtapError: the kernel refuses the rules, and none is loaded; or the file cannot be written.
+        :raises MacvtapError: the kernel refuses the rules, and none is loaded; or the file cannot be written; or a link
+            that has come has no guard.
         """
         # What the plan is of. The table is as it was observed, or the kernel refuses the commands.
         planned = self._observed.links
@@ -207,6 +209,8 @@ class Guards:
             for step in changed:
                 journal.record(step, STORE)
             self._write(changed)
+        if commands or changed:
+            appeared.put_on([step.after for step in steps if step.after], planned, _links(), self._stored())
 
     def _commands(self, steps: t.Sequence[Step[State]], planned: t.Mapping[str, GuestLink]) -> list[dict[str, t.Any]]:
         return transaction.commands(steps, self._still(planned), self.snapshot, self._table)

@@ -209,10 +209,19 @@ def removal(
     return replace(planned, warnings=(*planned.warnings, *warnings))
 
 
-def without_new_links(planned: Plan[State]) -> Plan[State]:
-    """Return what is left to do but for links that have appeared meanwhile: what has created them puts guards on."""
-    steps = (step for step in planned.steps if any(change.field != "links" for change in step.changes))
-    return replace(planned, steps=tuple(steps))
+def without_new_links(planned: Plan[State], new: t.Collection[str] | None = None) -> Plan[State]:
+    """Return what is left to do but for links that have appeared meanwhile: what has created them puts guards on.
+
+    Without ``new`` it may be any link.
+    """
+
+    def is_left(step: Step[State]) -> bool:
+        if any(change.field != "links" for change in step.changes):
+            return True
+        before, after = ({*one.guarded} if one else set() for one in (step.before, step.after))
+        return new is not None and not (before ^ after) <= {*new}
+
+    return replace(planned, steps=tuple(step for step in planned.steps if is_left(step)))
 
 
 def names_of(planned: Plan[State]) -> str:

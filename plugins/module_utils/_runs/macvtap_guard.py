@@ -54,6 +54,8 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
             plan=plan,
             apply=host.apply,
             undo=planner.undo,
+            # A guest may start at any time. The links that come before its guard is in the file are guarded by apply.
+            verify=lambda _planned, host, links: planner.without_new_links(plan(host, links), host.new),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

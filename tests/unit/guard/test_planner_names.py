@@ -7,8 +7,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model, options, planner
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import changes, model, options, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, GuestLink, Host, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
 A, B = "52:54:00:00:0a:01", "52:54:00:00:0a:02"
 LINKS = {"macvtap0": GuestLink("macvtap0", 7, A), "macvtap1": GuestLink("macvtap1", 8, B)}
@@ -37,3 +40,21 @@ def test_a_link_is_another_if_its_index_is() -> None:
     assert model.new(former, links) == {"macvtap0", "macvtap2"}
     assert {*model.still(former, links)} == {"macvtap1", "macvtap2"}
     assert {*model.still(former, {})} == set()
+
+
+@pytest.mark.parametrize(
+    ("state", "new", "left"),
+    [
+        (replace(GUARDED, links=()), None, False),
+        (replace(GUARDED, links=()), ["macvtap0"], False),
+        # It was there before, and has not got its guard.
+        (replace(GUARDED, links=()), [], True),
+        (replace(GUARDED, unchecked=("macvtap0",)), ["macvtap1"], True),
+        (replace(GUARDED, links=("macvtap0", "macvtap1")), ["macvtap0"], True),
+        (replace(GUARDED, links=(), active=Guard(A, rate=5)), ["macvtap0"], True),
+    ],
+)
+def test_only_links_that_have_come_since_are_left_out(state: State, new: t.Any, left: bool) -> None:
+    planned = Plan((changes.step_between(state, GUARDED),))
+    assert planned.changed
+    assert planner.without_new_links(planned, new).changed is left
