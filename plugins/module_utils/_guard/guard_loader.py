@@ -71,8 +71,11 @@ class Loader:
         return programs()
 
     def load(self) -> None:
-        """Load all guards, and put them on the links that there are."""
-        guard_recorders.afresh(lambda _again: self._load(self._guards), RuntimeError)
+        """Load all guards, and put them on the links that there are.
+
+        :raises PartError: that failed for some of them. Any other error is of all.
+        """
+        guard_recorders.in_parts(self._load, self._guards)
 
     def _load(self, macs: t.Collection[str]) -> None:
         # Before the links: whatever is on one that has come since, the kernel does not let these commands replace it.
@@ -121,10 +124,16 @@ class Loader:
         """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``.
 
         A link that has not the index of ``indexes``, if it is there, is another one by now, and is not touched.
+
+        :raises PartError: that failed for some of several guards. Any other error is of all.
         """
         owners = {link: mac for link, mac in links if mac in self._guards}
         expected = indexes or {}
-        guard_recorders.afresh(lambda _again: self._on(owners, closed, expected), RuntimeError)
+
+        def put(macs: t.Collection[str]) -> None:
+            self._on({link: mac for link, mac in owners.items() if mac in macs}, closed, expected)
+
+        guard_recorders.in_parts(put, {*owners.values()})
 
     def _on(self, owners: t.Mapping[str, str], closed: t.Collection[str], expected: t.Mapping[str, int]) -> None:
         guards = [self._guards[mac] for mac in {*owners.values()}]

@@ -70,6 +70,41 @@ def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Resu
     return load(True)
 
 
+class PartError(Exception):
+    """Some of several guards could not be loaded: why, by MAC address. The others are loaded."""
+
+    def __init__(self, reasons: t.Mapping[str, Exception]) -> None:
+        super().__init__("; ".join(dict.fromkeys(map(str, reasons.values()))))
+        self.reasons = reasons
+
+
+def in_parts(load: t.Callable[[t.Collection[str]], None], macs: t.Collection[str]) -> None:
+    """Call ``load`` with all these MAC addresses, and with each alone if that fails.
+
+    One transaction has all or nothing: no guard is to be missing because another is damaged, or its link is odd.
+
+    :raises PartError: some could not be loaded.
+    """
+    try:
+        afresh(lambda _again: load(macs), RuntimeError)
+    except Exception as exc:  # pylint: disable=broad-except  # a damaged file may have anything
+        if len(macs) < 2:
+            raise
+        reasons: dict[str, Exception] = {}
+        for mac in macs:
+            try:
+                load([mac])
+            except Exception as one:  # pylint: disable=broad-except
+                reasons[mac] = one
+        if reasons:
+            raise PartError(reasons) from exc
+
+
+def reasons(exc: Exception, macs: t.Iterable[str]) -> t.Mapping[str, Exception]:
+    """Return why which of these guards are not loaded: all, if the error does not name some."""
+    return exc.reasons if isinstance(exc, PartError) else dict.fromkeys(macs, exc)
+
+
 def listed(library: t.Any, what: Object) -> list[Object]:
     """Return what the library lists of ``what``, [] if the kernel does not have it.
 
