@@ -216,8 +216,9 @@ class Guards:
         return transaction.commands(steps, self._still(planned), self.snapshot, self._table)
 
     def _still(self, planned: t.Mapping[str, GuestLink]) -> Host:
-        """Return what was observed without the links whose names others had when a plan was made."""
-        return replace(self._observed, links=model.still(planned, _links()))
+        """Return what was observed without the links whose names others had when a plan was made; new since then."""
+        links = _links()
+        return replace(self._observed, links=model.still(planned, links), new=model.new(planned, links))
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
         entries = self._stored()

@@ -44,6 +44,8 @@ class Programs:
             if before is None or after is None:
                 continue
             own = {link for link, mac in owners.items() if mac == after.mac}
+            # A guest that has started meanwhile has it from the hook, with its guard.
+            own -= host.new if after.active is not None else frozenset()
             for link in sorted({*before.links, *after.links, *own} & links.keys()):
                 self._set(links[link], desired.get(link))
 

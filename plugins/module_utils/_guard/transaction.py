@@ -29,7 +29,9 @@ def commands(steps: t.Sequence[Step[State]], host: Host, snapshot: Snapshot, tab
     # A NIC may be about to get a name that is closed.
     bound = {one.link: one.mac for one in host.bindings if not one.closed or one.link in host.links}
     changed = {one.link for one in host.bindings if not one.intact}
-    gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
+    # Of a guest that has started meanwhile: its guard is on by now.
+    kept = {new.mac: {*new.links} | (host.new if new.active is not None else set()) for _old, new in pairs}
+    gone = {link for link, mac in bound.items() if mac in kept and link not in kept[mac]}
     found = [one for link in sorted(gone) for one in guard_commands.remove_rules(link, _listed(link, snapshot) or ())]
     loaded = [_of_guard(before, after, snapshot, table) for before, after in pairs]
     policies = {new.active.policy for (_old, new), one in zip(pairs, loaded) if new.active and one}

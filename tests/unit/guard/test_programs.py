@@ -55,3 +55,15 @@ def test_the_address_alone_is_no_reason_to_take_a_program_off(
     made._links = t.cast("t.Any", found)
     made.follow([changes.step_between(OF_B, after)], Host(guards, links, recorded=recorded))
     assert {name for name, one in links.items() if one.index in found.on} == left | {*after.links}
+
+
+@pytest.mark.parametrize(("after", "left"), [(OF_B, {"macvtap0", "macvtap1"}), (State(B), set())])
+def test_a_link_that_has_come_since_keeps_its_program_as_long_as_there_is_the_guard(
+    after: State, left: set[str]
+) -> None:
+    links = {"macvtap0": GuestLink("macvtap0", 9, B), "macvtap1": GuestLink("macvtap1", 8, B)}
+    made, found = programs.Programs(), Links(i9="drop", i8="drop")
+    made._links = t.cast("t.Any", found)
+    host = Host({B: OF_B}, links, new=frozenset({"macvtap0"}))
+    made.follow([changes.step_between(OF_B, after)], host)
+    assert {name for name, one in links.items() if one.index in found.on} == left
