@@ -24,7 +24,7 @@ LOG = "/run/networkd.log"
 # With a read-only /sys it does not wait for udev.
 START = f"""
 mkdir -p /run/dbus
-install -d -o systemd-network /run/systemd/netif
+install -d -o systemd-network -g systemd-network /run/systemd/netif
 dbus-daemon --system --fork --nopidfile --print-pid >/run/networkd.pids
 unshare --mount sh -ec 'mount -o remount,bind,ro /sys; exec {PROGRAM}' >{LOG} 2>&1 &
 echo $! >>/run/networkd.pids
@@ -49,8 +49,8 @@ def networkd(host: Host) -> t.Iterator[Host]:
 
 def start(host: Host) -> None:
     host.sh(START)
-    # It has read its files and looked at the links.
-    wait(host, f"grep -q 'Enumeration completed' {LOG}")
+    # It has read its files and looked at the links: newer ones do not log that.
+    wait(host, "test -s /run/systemd/netif/links/$(cat /sys/class/net/mt0/ifindex)")
 
 
 def wait(host: Host, condition: str) -> None:
