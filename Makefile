@@ -34,7 +34,7 @@ lint: ## Style, types, YAML, Ansible's conventions, documentation, licences (any
 	@.ci/setup lint
 	@.ci/test lint
 
-unit: ## Planners and parsers, with plain values (any user, 1 min)
+unit: ## Planners and parsers, with plain values (any user, 2 min)
 	@.ci/setup unit
 	@.ci/test unit
 

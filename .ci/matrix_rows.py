@@ -282,7 +282,7 @@ def rows() -> list[Row]:
         *(versions_row("bookworm", release) for release in LIBVIRT_ON),
         *map(vm_row, debian.RELEASES),
         security_row("apparmor", "AppArmor", "Debian's profiles deny none of it"),
-        security_row("selinux", "SELinux", "Debian's policy denies none of it (permissive)"),
+        security_row("selinux", "SELinux", "Debian's policy with the rules of docs/guard.md denies none of it"),
         netplan_row(),
         *publishing_rows(),
     ]

@@ -26,7 +26,7 @@ _GUARD = {
         "If that fails, nothing is changed. With C(policy: count) in the guard, a link that it could not be put on "
         "stays, with a warning.",
         "C(state: absent) in it removes the guard. With O(state=absent), it is removed after the NIC or link. As long "
-        "as a running guest keeps the NIC, the guard stays.",
+        "as a running guest keeps the NIC, or another domain has one with its MAC address, the guard stays.",
         "If not set, guards are not changed.",
     ],
     "version_added": "0.2.0",

@@ -36,8 +36,8 @@ options:
         type: dict
       outside:
         description:
-          - Whether the host is outside of C(--limit). Only its declarations are compared. Conflicts that concern only
-            such hosts are not returned.
+          - Whether the host is outside of C(--limit) or C(macvtap_hosts). Only its declarations are compared. Conflicts
+            that concern only such hosts are not returned.
         type: bool
       names:
         description: The names of all variables of the host, to find misspelt ones. Optional.

@@ -76,6 +76,11 @@ options:
     type: list
     elements: str
     default: []
+  probe_rate:
+    description: As the option of M(linuxvirt.macvtap.macvtap_guest_addresses_info).
+    type: int
+    default: 200
+    version_added: 1.0.0
   ask_others:
     description:
       - Let the other hypervisors ask for guests that their own host cannot ask, such as those in mode V(private), and
@@ -195,7 +200,13 @@ display = Display()
 
 _NAMES = ("macvtap_guests.yml", "macvtap_guests.yaml")
 _ENDS = (".guests.yml", ".guests.yaml")
-_RANGES = {"timeout": (1, 600), "run_timeout": (5, 3600), "forks": (1, 500), "listen": (0, 3600)}
+_RANGES = {
+    "timeout": (1, 600),
+    "run_timeout": (5, 3600),
+    "forks": (1, 500),
+    "listen": (0, 3600),
+    "probe_rate": options.RATES,
+}
 
 
 # The options of ssh by which it reaches guests through their hypervisors, by the names of these.
@@ -295,7 +306,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             _values.check_range(self.get_option(option), least, most, option)
         # An error here is better than the same from each hypervisor.
         options.questions(self.get_option("probe_networks"), "probe_networks")
-        names = ("uri", "agent", "listen", "probe", "probe_networks")
+        names = ("uri", "agent", "listen", "probe", "probe_networks", "probe_rate")
         return ask_hypervisors.Question(
             self._sources(path),
             self.get_option("hypervisors"),

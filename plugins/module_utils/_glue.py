@@ -184,7 +184,7 @@ def _completed_text(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
         return ""
-    message = f"All changes were completed before that, and stay: {_diff.describe(changes)}"
+    message = f"These changes were completed before that, and stay: {_diff.describe(changes)}"
     return f". {message}"
 
 

@@ -243,7 +243,8 @@ def converge(  # noqa: PLR0913  # each argument is one stage
         except Interrupted:
             # The signal came right before signals were deferred. They raise only once.
             state = recover()
-        _add_state(exc, state)
+        # An earlier part of the run stays, of which the module tells: so it is not as it was before.
+        _add_state(exc, "" if state == UNCHANGED and completed else state)
         raise
     return Outcome(planned, after, answers=answers)
 
@@ -259,9 +260,9 @@ def _add_state(exc: BaseException, state: str) -> None:
     if isinstance(exc, (MacvtapError, Interrupted)):
         # A run within this one has said already what it has left.
         inner = [exc.state] if exc.state not in ("", UNCHANGED, state) else []
-        exc.state = ". ".join([*inner, *([state] if not inner or state != UNCHANGED else [])])
+        exc.state = ". ".join([*inner, *([state] if state and (not inner or state != UNCHANGED) else [])])
     elif isinstance(exc, Exception):
-        raise RuntimeError(f"{type(exc).__name__}: {exc}. {state}") from exc
+        raise RuntimeError(". ".join(filter(None, [f"{type(exc).__name__}: {exc}", state]))) from exc
 
 
 def _roll_back(

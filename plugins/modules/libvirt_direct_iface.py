@@ -415,9 +415,10 @@ options:
     version_added: 0.2.0
   purge:
     description:
-      - Remove undeclared direct interfaces of the domains that this task names. Interfaces of other types, and other
-        domains, are never changed. An interface of a libvirt network is of another type, even if the network gives it a
-        macvtap link.
+      - Remove undeclared direct interfaces of the domains that this task names, also those on direct networks
+        (O(network)). With O(live) other than V(none), running guests lose them at once.
+      - Interfaces of other types, such as on a bridge or on a network with NAT, and other domains, are never changed.
+        With O(xml_file), interfaces on networks that the task does not name are of another type, too.
       - A domain that the task no longer names keeps its interfaces; declare its last one with O(state=absent). If the
         task names no domain, nothing is removed, with a warning.
       - An undeclared interface that shares its MAC address with another one stays, with a warning.
@@ -433,8 +434,9 @@ options:
         words below include it.
       - V(pause) also saves a running guest, changes its interfaces in the saved image, and restores it. The guest
         keeps its NICs, addresses and connections, and stands still meanwhile. See RV(pauses) for how long. A pause can
-        change O(source), O(mode), O(target), O(virtualport), O(vlan) and the type. What the guest itself sees stays,
-        such as O(model) and O(driver). A paused guest stays paused.
+        change O(source), O(mode), O(network), O(portgroup), O(target), O(virtualport), O(vlan), O(bandwidth),
+        O(trust_guest_rx_filters) and the type. What the guest itself sees stays, such as O(model) and O(driver). A
+        paused guest stays paused.
       - With V(pause), a guest that cannot be saved is an error before anything is changed. It has a host device, a
         shared file system or shared memory, a job or a managed save, or there is not enough space for its image.
       - V(replug) also detaches an interface from a running guest and attaches it again, with the same MAC address,
@@ -690,6 +692,7 @@ changes:
       description:
         - V(config) changes only the stored configuration. The guest gets it when it starts.
         - V(live) changes something that the running guest does not notice, or attaches or detaches an interface.
+        - V(in_place) changes a guard. The NIC is not touched.
         - V(pause) saves the running guest, changes the interface in the image, and restores the guest.
         - V(replug) detaches the interface from the running guest and attaches it again.
         - V(restart) changes the stored configuration. A running guest, or one restored from a managed save, keeps what
@@ -785,8 +788,8 @@ pending:
       type: str
     unguarded:
       description:
-        - Whether the guest runs with it, and its guard could not be put on its link yet. So it may be of one that is
-          V(held). It is of one that is V(unguarded).
+        - Whether the guest runs with it, and its guard could not be put on its link yet. It is always V(true) if the
+          state is V(unguarded), and can be V(true) if the state is V(held).
       type: bool
     error:
       description:

@@ -342,8 +342,8 @@ pending:
       returned: always
     unguarded:
       description:
-        - Whether the guest runs with it, and its guard could not be put on its link yet. So it may be of one that is
-          V(held). It is of one that is V(unguarded).
+        - Whether the guest runs with it, and its guard could not be put on its link yet. It is always V(true) if the
+          state is V(unguarded), and can be V(true) if the state is V(held).
       type: bool
       returned: always
     error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: libvirt_guest_announce
-short_description: Announce a libvirt guest that has moved, and check that its NICs are heard from its host
+short_description: Announce a libvirt guest that has moved, and check that frames of its NICs leave its host
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:

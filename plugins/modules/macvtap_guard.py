@@ -192,7 +192,7 @@ options:
     type: bool
     default: true
   uri:
-    description: URI of libvirt's daemon on this host, for O(domain).
+    description: URI of libvirt's daemon on this host, for O(domain). One that leads to another host is refused.
     type: str
     default: qemu:///system
   lock_timeout:

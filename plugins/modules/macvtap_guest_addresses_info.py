@@ -347,7 +347,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, run
 
-_RANGES = {"agent_timeout": (1, 300), "listen": (0, 3600), "probe_rate": (1, 10_000), "stale_after": (1, 86_400)}
+_RANGES = {"agent_timeout": (1, 300), "listen": (0, 3600), "probe_rate": options.RATES, "stale_after": (1, 86_400)}
 
 
 def macvtap_guest_addresses_info(module: _glue.Module) -> dict[str, t.Any]:

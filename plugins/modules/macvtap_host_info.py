@@ -62,6 +62,13 @@ options:
     type: list
     elements: str
     default: []
+  probe_rate:
+    description:
+      - How many of these questions to send each second, on each uplink. A switch that inspects ARP disables a port
+        above its limit.
+    type: int
+    default: 200
+    version_added: 1.0.0
 seealso:
   - module: linuxvirt.macvtap.kernel_macvtap_check
   - module: linuxvirt.macvtap.macvtap_link_info

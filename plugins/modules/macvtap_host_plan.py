@@ -72,8 +72,8 @@ options:
         default: {}
   host:
     description:
-      - Whether to return the state of the host, too. O(uri), O(timeout), O(relay), O(relay_vepa), O(guests) and
-        O(probe_networks) are for that only.
+      - Whether to return the state of the host, too. O(uri), O(timeout), O(relay), O(relay_vepa), O(guests),
+        O(probe_networks) and O(probe_rate) are for that only.
     type: bool
     default: false
   uri:
@@ -98,6 +98,11 @@ options:
     type: list
     elements: str
     default: []
+  probe_rate:
+    description: As in M(linuxvirt.macvtap.macvtap_host_info).
+    type: int
+    default: 200
+    version_added: 1.0.0
 seealso:
   - module: linuxvirt.macvtap.macvtap_host_info
 """

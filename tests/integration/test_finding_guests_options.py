@@ -43,6 +43,7 @@ def test_options_that_do_not_fit(hv: Hypervisor, params: Result, message: str) -
         ({"prefer": ["ipv5"]}, "prefer[0]: 'ipv5' is not ipv4, ipv6 or a network such as 192.0.2.0/24"),
         ({"inventory": ["nowhere.yml"]}, "inventory[0]: there is no "),
         ({"timeout": 0}, "timeout: 0 is not between 1 and 600"),
+        ({"probe_rate": 10_001}, "probe_rate: 10001 is not between 1 and 10000"),
         ({"probe_networks": ["10.0.0.0/8"]}, "probe_networks[0]: 10.0.0.0/8 has 16777216 addresses"),
     ],
 )

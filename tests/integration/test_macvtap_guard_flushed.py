@@ -84,7 +84,7 @@ def test_one_that_cannot_be_loaded_once_more_is_told_as_it_is(links: Links, ther
     assert failed["failed"]
     assert f"the guard of {A}: changed by something else while this task ran, and could not be loaded" in failed["msg"]
     assert "the kernel refused the rules: test. Without it the guest may send what it likes" in failed["msg"]
-    assert "All changes were completed before that, and stay: " in failed["msg"]
+    assert "These changes were completed before that, and stay: " in failed["msg"]
     assert "as it was before" not in failed["msg"]
     assert failed["changed"]
     assert links.guard() == ("missing", [])

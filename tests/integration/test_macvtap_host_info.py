@@ -175,6 +175,8 @@ def test_guests_are_not_known_without_a_daemon_or_with_bad_networks(hv: Hypervis
     returned = look(hv, guests=True, uri="qemu+unix:///system?socket=/nowhere")
     assert returned["addresses"]["guests"] is None
     assert returned["addresses"]["reason"].startswith("cannot connect to")
+    returned = look(hv, guests=True, probe_networks=["192.0.2.0/24"], probe_rate=0)
+    assert returned["addresses"]["reason"].startswith("probe_rate: 0 is not between 1 and 10000")
     returned = look(hv, guests=True, probe_networks=["x"])
     assert returned["addresses"]["guests"] is None
     assert returned["addresses"]["reason"].startswith("probe_networks[0]: 'x' is neither an IP address nor a network")

@@ -98,6 +98,6 @@ def test_a_managers_error_is_shown_and_the_files_stay(host: Host) -> None:
     message = (
         "host-0 gets no address: nmcli --wait 60 connection up id macvtap-host-0 failed: No suitable device found. "
     )
-    assert failed["msg"].startswith(f"shims[0]: {message}All changes were completed before that, and stay")
+    assert failed["msg"].startswith(f"shims[0]: {message}These changes were completed before that, and stay")
     assert failed["changed"] is True
     assert "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection" in host.files()

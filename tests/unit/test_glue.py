@@ -170,7 +170,7 @@ def test_an_error_after_the_last_change_reports_the_completed_changes(
         _glue.run(t.cast("t.Any", Failing()), body)
     (result,) = ended.value.args
     if done:
-        message += ". All changes were completed before that, and stay: mt0 mode: old → new"
+        message += ". These changes were completed before that, and stay: mt0 mode: old → new"
     assert result["msg"] == message
     assert result.get("changed", False) == done
     assert ("changes" in result) == done

@@ -265,3 +265,22 @@ def test_what_changes_right_after_the_rollback_has_looked_is_rolled_back_too() -
         )
     # Nothing is tried twice.
     assert reverted == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(("earlier", "state"), [({"b": "new"}, ""), ({"b": "old"}, UNCHANGED), ({}, UNCHANGED)])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_later_part_that_fails_does_not_undo_an_earlier_one(earlier: Shelf, state: str, first: bool) -> None:
+    """So the host is not as it was before, although that part is, whether it had begun anything or not."""
+    host = Host({"a": "old", "b": "old"}, refuses="a")
+
+    def refused(_steps: t.Sequence[Step[str]], _journal: Journal[str]) -> None:
+        raise MacvtapError("the host refused")
+
+    with recording() as completed:
+        host.run(earlier)
+        if first:
+            host.apply = refused  # type: ignore[method-assign,assignment]
+        with pytest.raises(MacvtapError, match="the host refused") as failed:
+            host.run({"a": "new"})
+    assert (failed.value.state, host.values["a"]) == (state, "old")
+    assert len(completed) == (not state)

@@ -101,6 +101,7 @@ def test_the_tag_of_a_role_selects_that_role(playbook: str, tag: str) -> None:
             "persistence",
             "site",
             [
+                "Refuse a purge without a group",
                 "Make the links persistent",
                 "Make the VLAN links persistent",
                 "Make the MAC addresses of new links persistent",

@@ -19,6 +19,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 # An ARP request each.
 MOST_ADDRESSES = 4096
+# Questions a second, on one uplink.
+RATES = (1, 10_000)
 
 
 def macs(declared: t.Sequence[str] | None, option: str) -> tuple[str, ...] | None:

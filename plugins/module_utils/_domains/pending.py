@@ -13,7 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, networks, outstanding
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import install
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import start_files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, launch, links, records
 
 _NAME = "linuxvirt.macvtap"
@@ -278,6 +278,6 @@ class Requests:
                 "ifindex": links.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
                 "target": live.get("target"),
-                "guard": install.PROGRAM if self._local else None,
+                "guard": start_files.PROGRAM if self._local else None,
             }
             records.save(self._directory, nic.uuid, state)

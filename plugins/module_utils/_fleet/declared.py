@@ -115,6 +115,10 @@ class Variables:
                 result.append(link_options.desired(path, {**dict.fromkeys(LINK_OPTIONS), **values}))
                 self._guard(path, values, Place(self._host, link=values.get("name"), seen="declared"))
         self._note_duplicates(result)
+        if top["state"] != "absent":
+            own = {name: self.get(f"macvtap_links_{name}") for name in ("purge", "group")}
+            with self._noted(Place(self._host)):
+                link_options.purge_group(own, "macvtap_links_")
         return tuple(
             DeclaredLink(
                 link.name,

@@ -21,6 +21,7 @@ _OTHER_VARIABLES = frozenset(
         "macvtap_preflight",
         "macvtap_preflight_json",
         "macvtap_probe_networks",
+        "macvtap_probe_rate",
         "macvtap_report",
         "macvtap_segment",
         "macvtap_verify_json",

@@ -27,7 +27,8 @@ def of_host(name: str, data: Values) -> list[dict[str, str]]:
     if data.get("outside"):
         unreadable = data.get("unreadable")
         error = f"not compared, because a variable cannot be read: {first_line(unreadable)}"
-        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {error if unreadable else _COMPARED}"}]
+        known = error if unreadable else _COMPARED
+        return [{"host": name, "what": "limit", "reason": f"outside of --limit or macvtap_hosts; {known}"}]
     if data.get("unreadable"):
         # Reported as a conflict, which implies the rest.
         return []

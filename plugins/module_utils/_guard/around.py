@@ -13,10 +13,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, planner, selinux
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer, Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 Result = t.Dict[str, t.Any]
 
@@ -25,7 +28,8 @@ Result = t.Dict[str, t.Any]
 class Declared:
     """The guards of a task's NICs. ``going`` are those that are removed together with their NICs.
 
-    ``uri`` is libvirt's, for the links of running guests; "" without guests.
+    ``uri`` is libvirt's, for the links of running guests, and for other domains with the address of a NIC that goes; ""
+    where the NICs are not libvirt's.
     """
 
     desired: tuple[Desired, ...]
@@ -62,7 +66,7 @@ def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.Contex
     if not guards.desired:
         return body()
     with lock, contextlib.closing(Table()) as table:
-        host = Guards(table, Installer(how.command))
+        host = Guards(table, Installer(how.command), known=Known(keeps=not how.check_mode))
 
         def check() -> list[str]:
             if not any(one.present for one in guards.desired):
@@ -94,21 +98,52 @@ class _Run:
         )
         looked = self._completed
         result = self._body() if self._result is None else self._result
-        if not self._how.check_mode:
-            self._load_again(before.host if looked else self._host.observe())
-        # What a running guest still has: in check mode as it is predicted, else as it is.
-        present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
-        absent = [found for one in self._guards.desired if not one.present for found in self._known(one)]
-
-        def removal(host: Host, _none: t.Any) -> Plan[State]:
-            seen = Host(host.guards, {}, ()) if self._how.check_mode else host
-            return planner.removal(absent, seen, present, going=self._guards.going)
-
-        after = self._converge(removal, self._host.apply, planner.undo)
+        with self._remaining():
+            if not self._how.check_mode:
+                self._load_again(before.host if looked else self._host.observe())
+            # What a running guest still has: in check mode as it is predicted, else as it is.
+            present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
+            after = self._remove(present)
         changed = before.plan.changed or result["changed"] or self._again.changed or after.plan.changed
         # A run that was killed may not have done all.
         changed = changed or self._host.refresh(check_mode=self._how.check_mode)
         return {**self._joined(before, result, after), "changed": changed}
+
+    @contextlib.contextmanager
+    def _remaining(self) -> t.Iterator[None]:
+        """Have an error, or a signal, after the NICs were changed also say which guards were not removed yet."""
+        try:
+            yield
+        except (MacvtapError, Interrupted) as exc:
+            host = self._first or Host({}, {})
+            absent = [found for one in self._guards.desired if not one.present for found in self._known(one)]
+            macs = sorted({one.mac or "" for one in absent})
+            names = [f"the guard of {mac}" for mac in macs if host.state(mac).exists]
+            # Otherwise it says already what is left.
+            if names and not exc.state:
+                exc.state = f"Not removed: {join_names(names)}. Run this task again"
+            raise
+
+    def _remove(self, present: t.Collection[str]) -> Outcome[State, Host]:
+        """Remove the guards that are declared absent, but for those whose NICs are ``present`` or in other domains."""
+        staying = {one.mac for one in self._guards.desired if one.present}
+        known = [(one, found) for one in self._guards.desired if not one.present for found in self._known(one)]
+        absent = [found for _one, found in known if found.mac not in staying]
+        # What is declared by its link alone goes with it.
+        going = {*self._guards.going, *(found.mac or "" for one, found in known if one.link is not None)}
+
+        def owners(host: Host) -> t.Mapping[str, t.Sequence[str]]:
+            macs = {one.mac for one in absent if one.mac is not None and host.state(one.mac).exists} & going
+            found = guests.owners(macs, self._guards.uri)
+            # In check mode a domain still has the NIC that this task removes.
+            leaving = {(one.domain, one.mac) for one in absent} if self._how.check_mode else set()
+            return {mac: [name for name in names if (name, mac) not in leaving] for mac, names in found.items()}
+
+        def removal(host: Host, names: t.Mapping[str, t.Sequence[str]]) -> Plan[State]:
+            seen = Host(host.guards, {}, ()) if self._how.check_mode else host
+            return planner.removal(absent, seen, present, going=going, owners=names)
+
+        return self._converge(removal, self._host.apply, planner.undo, inquire=owners)
 
     @property
     def _completed(self) -> bool:
@@ -119,11 +154,12 @@ class _Run:
         plan: t.Callable[[Host, t.Any], Plan[State]],
         apply: t.Callable[[t.Sequence[Step[State]], Journal[State]], None],
         undo: t.Callable[[Journal[State], Host], Plan[State]],
-        verify: t.Callable[[Plan[State], Host, t.Mapping[str, str]], Plan[State]] | None = None,
+        verify: t.Callable[[Plan[State], Host, t.Any], Plan[State]] | None = None,
+        inquire: t.Callable[[Host], t.Any] | None = None,
     ) -> Outcome[State, Host]:
         return converge(
             observe=self._host.observe,
-            inquire=lambda _host: self._asked(),
+            inquire=inquire or (lambda _host: self._asked()),
             plan=plan,
             apply=apply,
             verify=verify or (lambda _planned, host, known: planner.without_new_links(plan(host, known))),

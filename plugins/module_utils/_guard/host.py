@@ -240,20 +240,15 @@ class Guards:
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
         entries = self._stored()
+        before = [*entries]
         for step in steps:
             if step.after is not None and step.after.stored is not None:
                 entries[step.target] = store.entry_of(step.after.stored)
             else:
                 entries.pop(step.target, None)
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
-        if entries:
-            # Before the file: a program without guards does nothing.
-            self._warnings += self._installer.install(entries)
-        _files.write(self._file, text, mode=0o600)
-        if entries:
-            self._installer.start()
-        else:
-            self._installer.remove()
+        with self._installer.storing(before, entries, self._warnings):
+            _files.write(self._file, text, mode=0o600)
 
     def refresh(self, *, check_mode: bool) -> bool:
         """Write the files that load the guards where they are not as this version writes them.
@@ -272,7 +267,7 @@ class Guards:
             return False
         if not check_mode and entries:
             self._warnings += self._installer.install(entries)
-            self._installer.start()
+            self._warnings += self._installer.start()
         elif not check_mode:
             self._installer.remove()
         return True

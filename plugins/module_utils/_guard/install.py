@@ -6,115 +6,40 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import stat
-import sys
-import types
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
-    checksum_program,
-    checksums,
-    guard_commands,
-    guard_library,
-    guard_links,
-    guard_recorders,
-    guard_table,
-    loader,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import start_files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.start_files import (
+    HOOK,
+    NFTABLES,
+    PARTS,
+    PROGRAM,
+    RULES,
+    START,
+    UNIT,
+    WANTS,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 
-PROGRAM = "/etc/linuxvirt-macvtap/guard"
-# What the program imports.
-PARTS = {
-    f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
-    for module in (
-        checksum_program,
-        checksums,
-        guard_commands,
-        guard_library,
-        guard_links,
-        guard_recorders,
-        guard_table,
-    )
-}
-HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
-RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
-UNIT = "/etc/systemd/system/macvtap-guard.service"
-WANTS = "/etc/systemd/system/multi-user.target.wants/macvtap-guard.service"
-NFTABLES = "/etc/systemd/system/nftables.service.d/macvtap-guard.conf"
 # What udev and systemd have still to read: of a run that was killed, the next one lets them.
 UNREAD = "/run/linuxvirt-macvtap/unread"
-_REMOVED = (HOOK, RULES, UNIT, NFTABLES, PROGRAM, *PARTS)
+_REMOVED = (HOOK, RULES, UNIT, NFTABLES, START, PROGRAM, *PARTS)
 # Runs a program, and returns its exit status and output; None if it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 
-# libvirt refuses to start a guest if its hook fails, so it fails only for a guest that must have a guard.
-_HOOK = """#!/bin/sh
-{header}
-# A guest starts only if its guard is on its links. Other guests are not affected.
-case "$2 $3" in
-"start begin") ;;
-*) exit 0 ;;
-esac
-[ -e {store} ] && [ -x {python} ] || exit 0
-exec {python} {program} qemu "$@"
-"""
-_UNIT = """{header}
-[Unit]
-Description=Guards of guests on macvtap links
-Before=libvirtd.service virtqemud.service libvirt-guests.service
-After=nftables.service
-ConditionPathExists={store}
 
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={python} {program} load
-ExecReload={python} {program} load
+class _Lacking(t.NamedTuple):
+    """What :meth:`Installer.install` has to do: files with texts and modes, and whether the unit is not enabled.
 
-[Install]
-WantedBy=multi-user.target
-"""
-# That service removes all tables whenever it starts, stops or is reloaded, and firewalld stops it to take its place.
-# This is a part of it, so that no job ends before the guards are back. It runs outside of the service's sandbox (+),
-# and whether it fails does not matter to the service (-).
-_NFTABLES = """{header}
-[Service]
-ExecStartPost=-+{python} {program} load
-ExecReload=-+{python} {program} load
-ExecStopPost=-+{python} {program} load
-"""
-
-
-def texts(macs: t.Iterable[str], python: str) -> dict[str, tuple[str, int]]:
-    """Return the files with their texts and modes, for guards of these NICs, in the order in which they are written.
-
-    The program is written after its parts, and so never there without them.
+    ``foreign`` are files that are not this collection's, and stay.
     """
-    values = {"header": HEADER, "store": loader.STORE, "program": PROGRAM, "python": shlex.quote(python)}
-    # Both characters begin a substitution of udev.
-    command = f"{python} {PROGRAM}".replace("%", "%%").replace("$", "$$")
-    run = f'RUN+="{command} link $id"'
-    # A kernel takes the chain off a link that gets another name.
-    renamed = f'ACTION=="move", SUBSYSTEM=="net", TEST=="macvtap", RUN+="{command} link $name"\n'
-    rules = renamed + "".join(
-        f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}", {run}\n'
-        for mac in sorted(macs)
-    )
-    return {
-        **{path: (f"{HEADER}\n{_source(module)}", 0o644) for path, module in {**PARTS, PROGRAM: loader}.items()},
-        HOOK: (_HOOK.format(**values), 0o755),
-        RULES: (f"{HEADER}\n{rules}", 0o644),
-        UNIT: (_UNIT.format(**values), 0o644),
-        NFTABLES: (_NFTABLES.format(**values), 0o644),
-    }
 
-
-def _source(module: types.ModuleType) -> str:
-    source: t.Any = module.__loader__
-    return str(source.get_source(module.__name__))
+    files: dict[str, tuple[str, int]]
+    foreign: list[str]
+    enabled: bool
 
 
 class Installer:
@@ -125,38 +50,48 @@ class Installer:
         self._changed: set[str] = set()
 
     def outdated(self, macs: t.Iterable[str]) -> bool:
-        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one.
+        """Return whether :meth:`install` would do anything: a file was removed or changed, or is an older one.
 
-        Or what was written was not read yet.
+        Or it would have no effect: it is not executable, or not enabled, or what was written was not read yet.
         """
-        if _files.read(self._path(UNREAD)) is not None:
-            return True
-        for path, (text, _mode) in self._texts(macs).items():
-            before = _files.read(self._path(path))
-            if before is None or (before != text and HEADER in before.splitlines()[:2]):
-                return True
-        return False
+        lacking = self._lacking(macs)
+        return bool(lacking.files) or not lacking.enabled or _files.read(self._path(UNREAD)) is not None
 
-    def _texts(self, macs: t.Iterable[str]) -> dict[str, tuple[str, int]]:
+    def _lacking(self, macs: t.Iterable[str]) -> _Lacking:
         has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
-        found = texts(macs, sys.executable)
-        return {path: one for path, one in found.items() if path != HOOK or has_libvirt}
+        files, foreign = {}, []
+        for path, (text, mode) in start_files.texts(macs, start_files.interpreter()).items():
+            before = _files.read(self._path(path))
+            if path == HOOK and not has_libvirt:
+                continue
+            if before is not None and HEADER not in before.splitlines()[:2]:
+                foreign.append(path)
+            elif before != text or not self._is_executable(path, mode):
+                files[path] = text, mode
+        # Whoever has masked the unit does not want it.
+        enabled = UNIT in foreign or _files.target(self._path(WANTS)) is not None
+        return _Lacking(files, foreign, enabled)
+
+    def _is_executable(self, path: str, mode: int) -> bool:
+        """Return whether a file is as executable as with this mode. libvirt passes over a hook that is not."""
+        return not mode & stat.S_IXUSR or self._exists(path, lambda current: bool(current & stat.S_IXUSR))
 
     def install(self, macs: t.Iterable[str]) -> list[str]:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
-        warnings, differing = [], {}
-        for path, found in self._texts(macs).items():
-            before = _files.read(self._path(path))
-            if before is not None and HEADER not in before.splitlines()[:2]:
-                warnings.append(f"{path} is not managed by this collection, and stays. Move it away")
-            elif before != found[0]:
-                differing[path] = found
+        lacking = self._lacking(macs)
+        warnings = [f"{one} is not managed by this collection, and stays. Move it away" for one in lacking.foreign]
         unread = {*(_files.read(self._path(UNREAD)) or "").split()}
-        changed = {*differing} | unread
+        changed = {*lacking.files, *([] if lacking.enabled else [WANTS])} | unread
         if changed != unread:
             _files.write(self._path(UNREAD), "\n".join(sorted(changed)), mode=0o600)
-        for path, (text, mode) in differing.items():
+        for path, (text, mode) in lacking.files.items():
             _files.write(self._path(path), text, mode=mode)
+            if not self._is_executable(path, mode):
+                # A file that was there keeps its mode.
+                self._make_executable(path, mode)
+        if not lacking.enabled:
+            # Also where systemd does not run now: this may be an image, or the host may lose power before start().
+            _files.write_link(self._path(WANTS), "../macvtap-guard.service")
         self._changed = changed
         if HOOK in changed:
             warnings.append(
@@ -165,17 +100,58 @@ class Installer:
             )
         return warnings
 
-    def start(self) -> None:
-        """Let udev and systemd read what :meth:`install` has written, once the guards are stored."""
-        changed = self._changed
-        if RULES in changed and self._exists("/run/udev/control", stat.S_ISSOCK):
-            self._command("udevadm", "control", "--reload")
-        if {UNIT, NFTABLES} & changed and self._exists("/run/systemd/system", stat.S_ISDIR):
-            _files.write_link(self._path(WANTS), "../macvtap-guard.service")
-            self._command("systemctl", "daemon-reload")
-            # It loads nothing that is there already.
-            self._command("systemctl", "start", "--no-block", "macvtap-guard.service")
-        _files.write(self._path(UNREAD), None)
+    @contextlib.contextmanager
+    def storing(self, before: t.Collection[str], macs: t.Collection[str], warnings: list[str]) -> t.Iterator[None]:
+        """Have the guards of these NICs loaded, which the block stores instead of those of ``before``, or none of them.
+
+        If that fails, what loads guards is as it was.
+        """
+        try:
+            # Before they are stored: a program without guards does nothing.
+            warnings += self.install(macs) if macs else []
+            yield
+        except BaseException:
+            with contextlib.suppress(MacvtapError):
+                self._restore(before, macs)
+            raise
+        if macs:
+            warnings += self.start()
+        else:
+            self.remove()
+
+    def _restore(self, before: t.Collection[str], macs: t.Collection[str]) -> None:
+        if not before:
+            self.remove()
+        elif macs:
+            self.install(before)
+            self.start()
+
+    def _make_executable(self, path: str, mode: int) -> None:
+        try:
+            os.chmod(self._path(path), mode)
+        except OSError as exc:
+            raise MacvtapError(f"{path} cannot be made executable: {exc.strerror or exc}") from exc
+
+    def start(self) -> list[str]:
+        """Let udev and systemd read what :meth:`install` has written, once the guards are stored.
+
+        Return warnings of what could not be read. Of that of systemd, the next run tries it again.
+        """
+        warnings, unread = [], set()
+        if RULES in self._changed and self._exists("/run/udev/control", stat.S_ISSOCK):
+            failure = self._failure("udevadm", "control", "--reload")
+            warnings += [f"udev reads {RULES} by itself within three seconds; {failure}"] if failure else []
+        of_systemd = {UNIT, NFTABLES, WANTS} & self._changed
+        if of_systemd and self._exists("/run/systemd/system", stat.S_ISDIR):
+            # The second loads nothing that is there already.
+            failure = self._failure("systemctl", "daemon-reload") or self._failure(
+                "systemctl", "start", "--no-block", "macvtap-guard.service"
+            )
+            unread = of_systemd if failure else set()
+            warnings += [f"systemd has not read {UNIT}: {failure}. Run this task again"] if failure else []
+        _files.write(self._path(UNREAD), "\n".join(sorted(unread)) or None, mode=0o600)
+        self._changed = unread
+        return warnings
 
     def installed(self) -> bool:
         """Return whether anything is there that :meth:`remove` would remove."""
@@ -191,9 +167,13 @@ class Installer:
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(self._path(path)))
 
-    def _command(self, *words: str) -> None:
-        if self._run is not None:
-            self._run(words)
+    def _failure(self, *words: str) -> str:
+        """Run a program, and return why it failed, "" if it did not."""
+        answer = self._run(words) if self._run is not None else (0, "")
+        if answer is not None and answer[0] == 0:
+            return ""
+        why = "it is not installed" if answer is None else answer[1].strip() or f"exit status {answer[0]}"
+        return f"{' '.join(words)} failed: {why}"
 
     def _exists(self, path: str, kind: t.Callable[[int], bool]) -> bool:
         with contextlib.suppress(OSError):

@@ -98,7 +98,8 @@ class State:
 
     ``active`` is None where the kernel has no chain for it, and ``modified`` is whether that has other rules than this
     collection's. ``unchecked`` are those of the links that lack the program for checksums, and could have it.
-    ``outdated`` is whether the rules are those of an earlier version.
+    ``outdated`` is whether the rules are those of an earlier version. ``indexes`` are those of links when this was
+    planned, by name, as far as they are known: a name may be given to another link.
     """
 
     mac: str
@@ -108,6 +109,7 @@ class State:
     modified: bool = False
     unchecked: tuple[str, ...] = ()
     outdated: bool = False
+    indexes: t.Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def guarded(self) -> list[str]:
@@ -146,9 +148,9 @@ def by_family(texts: t.Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the MAC addresses, the IPv4 and the IPv6 addresses and prefixes among canonical texts."""
     found: tuple[list[str], list[str], list[str]] = ([], [], [])
     for text in texts:
-        # IPv6 with as few colons is shortened.
+        # IPv6 with as few colons is shortened. It may end as IPv4 does.
         is_mac = text.count(":") == 5 and "::" not in text
-        found[1 if "." in text else 0 if is_mac else 2].append(text)
+        found[1 if ":" not in text else 0 if is_mac else 2].append(text)
     return found
 
 
@@ -161,4 +163,8 @@ def sort_addresses(texts: t.Iterable[str]) -> tuple[str, ...]:
 
 def short(network: t.Any) -> str:
     """Return an IP network as text, one address without its length."""
-    return str(network.network_address) if network.num_addresses == 1 else str(network)
+    address = network.network_address
+    mapped = address.ipv4_mapped if network.version == 6 else None
+    # As the kernel's tools and Python 3.13 write it. What is stored is to be the same with an earlier one.
+    text = str(address) if mapped is None else f"::ffff:{mapped}"
+    return text if network.num_addresses == 1 else f"{text}/{network.prefixlen}"

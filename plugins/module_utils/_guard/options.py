@@ -47,12 +47,15 @@ DEFAULTS: dict[str, t.Any] = {
     "rate": 0,
 }
 _MOST_RATE = 10_000_000
-_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,4}|[0-9]{1,5}")
+_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,4}|[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True)
 class Desired:
-    """One declared guard. ``values`` are those of Guard by name, without what is not set: the default applies."""
+    """One declared guard. ``values`` are those of Guard by name, without what is not set: the default applies.
+
+    ``keep`` is the path of the option by which a guard that the host stores already stays as it is, "" if it does not.
+    """
 
     path: str
     mac: str | None
@@ -60,12 +63,21 @@ class Desired:
     domain: str | None
     present: bool
     values: t.Mapping[str, t.Any]
+    keep: str = ""
 
-    def guard(self, mac: str) -> Guard:
-        """Return the guard of the NIC with this address.
+    def guard(self, mac: str, stored: Guard | None = None) -> Guard:
+        """Return the guard of the NIC with this address: the one that is ``stored``, if that is to stay.
 
-        :raises MacvtapError: the addresses and EtherTypes exclude each other.
+        :raises MacvtapError: the addresses and EtherTypes exclude each other, or what is to stay is not wholly known.
         """
+        if self.keep and stored is not None and stored.policy == model.UNKNOWN:
+            raise MacvtapError(
+                f"the guard that this host stores for {mac} was edited, or is of another version. Run macvtap_guard "
+                "for it on this host first",
+                path=self.keep,
+            )
+        if self.keep and stored is not None:
+            return stored
         values = dict(self.values)
         if values.get("addresses"):
             values["addresses"] = with_link_local(values["addresses"], mac)
@@ -166,11 +178,13 @@ def ethertypes(texts: t.Sequence[str], path: str) -> tuple[str, ...]:
         if word in ETHERTYPES or word == model.ANY:
             found.add(word)
             continue
-        number = int(word, 0) if _NUMBER.fullmatch(word) and not word.startswith("00") else -1
-        if not 0x600 <= number <= 0xFFFF:
-            known = ", ".join([*ETHERTYPES, model.ANY])
+        number = _ethertype(word)
+        if number is None:
+            known, hexadecimal = ", ".join([*ETHERTYPES, model.ANY]), _ethertype(f"0x{word}")
+            hint = "" if hexadecimal is None else f". Did you mean 0x{hexadecimal:04x}?"
             raise MacvtapError(
-                f"{text!r} is not an EtherType: use {known}, or a number from 0x0600 to 0xffff", path=f"{path}[{index}]"
+                f"{text!r} is not an EtherType: use {known}, or a number from 0x0600 to 0xffff{hint}",
+                path=f"{path}[{index}]",
             )
         found.add(next((name for name, one in ETHERTYPES.items() if one == number), f"0x{number:04x}"))
     if model.ANY in found:
@@ -180,6 +194,14 @@ def ethertypes(texts: t.Sequence[str], path: str) -> tuple[str, ...]:
             "the guest could send nothing at all. Set the EtherTypes that it may send, or any", path=path
         )
     return tuple(sorted(found))
+
+
+def _ethertype(word: str) -> int | None:
+    """Return a number as an EtherType, None if it is none. One with a leading zero may be meant in either base."""
+    if not _NUMBER.fullmatch(word):
+        return None
+    number = int(word, 16 if word.startswith("0x") else 10)
+    return number if 0x600 <= number <= 0xFFFF else None
 
 
 def peers(texts: t.Sequence[str], path: str) -> tuple[str, ...]:

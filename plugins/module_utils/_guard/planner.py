@@ -8,9 +8,10 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.changes import loaded, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import (
     declared_twice,
     did_you_mean,
@@ -35,13 +36,15 @@ def plan(
     steps: dict[str, Step[State]] = {}
     paths: dict[str, str] = {}
     named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
+    indexes = {link.name: link.index for link in host.links.values()}
     owners = _owners(host, {link: mac for entry, mac, links in named if entry.present for link in links})
     for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
         paths[mac] = entry.path or "the module's own options"
-        before = host.state(mac)
-        steps[mac] = step_between(before, _after(entry, mac, host, owners, persistent))
+        before = replace(host.state(mac), indexes=indexes)
+        after = replace(_after(entry, mac, host, owners, persistent), indexes=indexes)
+        steps[mac] = step_between(before, after)
     return Plan(tuple(steps.values()))
 
 
@@ -66,7 +69,7 @@ def _after(entry: Desired, mac: str, host: Host, owners: t.Mapping[str, str], pe
     """Return what an entry makes of the guard of a NIC."""
     if not entry.present:
         return State(mac)
-    guard = entry.guard(mac)
+    guard = entry.guard(mac, host.state(mac).stored)
     _check_mirror(guard, entry, host)
     links = tuple(sorted(link for link, owner in owners.items() if owner == mac))
     return State(mac, guard if persistent else None, guard, links)
@@ -98,103 +101,86 @@ def mac_of(entry: Desired, host: Host) -> str:
     raise MacvtapError(message, path=join_path(entry.path, "link"))
 
 
-def step_between(before: State, planned: State) -> Step[State]:
-    """Return the step from one state of a guard to another."""
-    changes = tuple(_changes(before, planned))
-    return Step(planned.mac, before, planned, changes, view(before), view(planned))
-
-
-def _changes(before: State, planned: State) -> t.Iterator[Change]:
-    def change(field: str, old: t.Any, new: t.Any) -> Change:
-        # The NIC has the address too, and stays when its guard goes.
-        return Change(f"guard of {planned.mac}", field, old, new, Impact.IN_PLACE)
-
-    current, wished = _options(before), _options(planned)
-    if before.exists != planned.exists:
-        yield change("state", *("present" if one.exists else "absent" for one in (before, planned)))
-    elif planned.exists:
-        yield from (change(key, current.get(key), wished[key]) for key in wished if current.get(key) != wished[key])
-    if before.exists and planned.exists:
-        if _loaded(before) != _loaded(planned):
-            yield change("rules", _loaded(before), _loaded(planned))
-        is_kept, is_to_be = (one.stored is not None for one in (before, planned))
-        if is_kept != is_to_be:
-            yield change("persistent", is_kept, is_to_be)
-        elif before.stored != planned.stored and current == wished:
-            # What differs is only what the next boot would load.
-            yield change("persistent", "outdated", True)
-        if before.links != planned.links or before.guarded != planned.guarded:
-            yield change("links", before.guarded, planned.guarded)
-
-
-def _options(state: State) -> dict[str, t.Any]:
-    guard = state.active or state.stored
-    return guard.options if guard is not None else {}
-
-
-def _loaded(state: State) -> str:
-    if state.modified or state.active is None:
-        return "modified" if state.modified else "missing"
-    return "outdated" if state.outdated else "loaded"
-
-
-def view(state: State) -> dict[str, t.Any] | str:
-    """Return a state as a diff shows it."""
-    if not state.exists:
-        return ""
-    return {
-        **_options(state),
-        "links": state.guarded,
-        "persistent": state.stored is not None,
-        "rules": _loaded(state),
-    }
-
-
 def undo(journal: Journal[State], host: Host) -> Plan[State]:
     """Plan the inverse of what the journal has. What others have changed meanwhile is left, with a warning."""
     steps, warnings = [], []
     for step in journal.steps:
         if step.before is None or step.after is None:
             continue
-        current, foreign = host.state(step.target), False
-        former = current
-        if journal.contains(step, RULES):
-            if _kernel(current) == _kernel(step.after):
-                former = replace(
-                    former, active=step.before.active, links=step.before.links, modified=step.before.modified
-                )
-            else:
-                foreign = _kernel(current) != _kernel(step.before)
-        if journal.contains(step, STORE):
-            if current.stored == step.after.stored:
-                former = replace(former, stored=step.before.stored)
-            else:
-                foreign = foreign or current.stored != step.before.stored
-        if former.modified and not current.modified:
-            # Rules that this collection did not write are not known to it as a whole. Without any the guest could send
-            # what it likes: it has those of the file, or else what this run has loaded.
-            former, foreign = replace(former, modified=False, active=former.stored or current.active), True
+        former, foreign = _former(step, journal, host)
         if foreign:
             warnings.append(f"the guard of {step.target} is not as it was, because others have changed it as well")
-        steps.append(step_between(current, former))
+        steps.append(step_between(host.state(step.target), former))
     return Plan(tuple(steps), tuple(warnings))
+
+
+def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[State, bool]:
+    """Return the guard without what this run did to it, and whether others have changed the same."""
+    before, after = t.cast("State", step.before), t.cast("State", step.after)
+    current, foreign = host.state(step.target), False
+    former = current
+    if journal.contains(step, STORE):
+        if current.stored == after.stored:
+            former = replace(former, stored=before.stored)
+        else:
+            foreign = current.stored != before.stored
+    if not journal.contains(step, RULES):
+        return former, foreign
+    # Guests start and stop meanwhile, which changes links, but not the rules.
+    came = _came(after, host)
+    # What puts a guard on a link that comes takes that of the file: without this run, the former one.
+    active = before.active or (before.stored if came else None)
+    if _rules(current) == _rules(after):
+        former = replace(former, active=active, modified=before.modified, links=_former_links(step, host, came))
+    else:
+        foreign = foreign or _rules(current) not in (_rules(before), (active, before.modified))
+    if former.modified and not current.modified:
+        # Rules that this collection did not write are not known to it as a whole. Without any the guest could send
+        # what it likes: it has those of the file, or else what this run has loaded.
+        former, foreign = replace(former, modified=False, active=former.stored or current.active), True
+    if former.active is None and not former.modified:
+        former = replace(former, links=())
+    return former, foreign
+
+
+def _former_links(step: Step[State], host: Host, came: t.Collection[str]) -> tuple[str, ...]:
+    """Return the links of a guard without what this run did: those that came stay, and what is gone stays gone."""
+    before, after = t.cast("State", step.before), t.cast("State", step.after)
+    others = {link for state in host.guards.values() if state.mac != step.target for link in state.links}
+    added = {*after.links} - {*before.links} - {*came}
+    removed = {link for link in {*before.links} - {*after.links} - others if _is_same(link, before, host)}
+    return tuple(sorted({*host.state(step.target).links} - added | removed))
+
+
+def _came(planned: State, host: Host) -> set[str]:
+    """Return the links that have got a guard after it was planned."""
+    links = host.state(planned.mac).links
+    return {link for link in links if link not in planned.links or not _is_same(link, planned, host)}
+
+
+def _is_same(link: str, planned: State, host: Host) -> bool:
+    """Return whether a link is there, and the one that was planned with: libvirt gives a free name to any guest."""
+    current = host.links.get(link)
+    return current is not None and planned.indexes.get(link, current.index) == current.index
 
 
 def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan[State]:
     """Plan as :func:`undo` for guards that a change of NICs has followed, which was ``completed`` or undone before.
 
-    A guard stays on a link that has come with that change, and is still there. So does one whose link is still closed.
+    A guard stays on a link that has come with that change, and is still there, unless there was an earlier guard, which
+    that link gets. So does one whose link is still closed.
     """
     if completed:
         stays = f"the change of the NIC was completed, so that it and {names_of(Plan(journal.steps))} stay as they are"
         return Plan((), (stays,) if journal.steps else ())
+    planned = undo(journal, host)
     closed = {one.mac for one in host.bindings if one.closed and one.link in host.links}
+    bare = {step.target for step in planned.steps if step.after and not step.after.exists}
     kept = {
         step.target
         for step in journal.steps
-        if step.after is not None and (step.target in closed or {*host.state(step.target).links} - {*step.after.links})
+        if step.target in bare and step.after is not None and (step.target in closed or _came(step.after, host))
     }
-    planned = undo(journal, host)
     warnings = tuple(f"the guard of {mac} stays as it is now, because the NIC is still there" for mac in sorted(kept))
     steps = tuple(step for step in planned.steps if step.target not in kept)
     others = tuple(one for one in planned.warnings if not any(mac in one for mac in kept))
@@ -202,19 +188,30 @@ def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan
 
 
 def removal(
-    desired: t.Sequence[Desired], host: Host, present: t.Collection[str], *, going: t.Collection[str]
+    desired: t.Sequence[Desired],
+    host: Host,
+    present: t.Collection[str],
+    *,
+    going: t.Collection[str],
+    owners: t.Mapping[str, t.Sequence[str]] | None = None,
 ) -> Plan[State]:
-    """Plan to remove guards. Those of the NICs ``going`` stay as long as there is a link, or the NIC is ``present``."""
-    macs = {link.mac for link in host.links.values()}
-    kept = [
-        one for one in desired if one.mac in going and (one.mac in {*present, *macs} or host.state(one.mac or "").links)
-    ]
+    """Plan to remove guards. Those of the NICs ``going`` stay as long as there is a link, or the NIC is ``present``.
+
+    ``owners`` are the domains that have NICs with these addresses all the same: theirs stay too.
+    """
+    there = {*present, *(link.mac for link in host.links.values())}
+    kept, warnings = [], []
+    for one in desired:
+        mac = one.mac or ""
+        names, is_there = (owners or {}).get(mac, ()), mac in there or bool(host.state(mac).links)
+        if mac not in going or not (is_there or names):
+            continue
+        kept.append(one)
+        why = "its NIC is still there. Run this task again when it is gone"
+        if not is_there:
+            why = f"NICs with its address are in domains of this host: {join_names(list(names))}"
+        warnings += [f"the guard of {mac} stays, because {why}"] if host.state(mac).exists else []
     planned = plan([one for one in desired if one not in kept], host)
-    warnings = tuple(
-        f"the guard of {one.mac} stays, because its NIC is still there. Run this task again when it is gone"
-        for one in kept
-        if one.mac is not None and host.state(one.mac).exists
-    )
     return replace(planned, warnings=(*planned.warnings, *warnings))
 
 
@@ -229,8 +226,8 @@ def names_of(planned: Plan[State]) -> str:
     return join_names([f"the guard of {step.target}" for step in planned.steps])
 
 
-def _kernel(state: State) -> tuple[Guard | None, tuple[str, ...], bool]:
-    return state.active, state.links, state.modified
+def _rules(state: State) -> tuple[Guard | None, bool]:
+    return state.active, state.modified
 
 
 def predicted(planned: Plan[State], host: Host) -> dict[str, State]:
@@ -246,5 +243,5 @@ def report(state: State) -> dict[str, t.Any]:
         "links": state.guarded,
         **guard.options,
         "persistent": state.stored is not None,
-        "rules": _loaded(state),
+        "rules": loaded(state),
     }

@@ -11,7 +11,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import pl
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 
 
@@ -25,14 +24,3 @@ def guards(*, counters: bool = False) -> list[dict[str, t.Any]]:
         host = Guards(table, Installer(), known=Known(keeps=False))
         found = [planner.report(state) for _mac, state in sorted(host.observe().guards.items())]
         return [{**one, "counters": host.counters(one["mac"])} if counters else one for one in found]
-
-
-def stored() -> dict[str, Guard]:
-    """Return the guards that the next boot loads, by MAC address.
-
-    :raises MissingLibraryError: nftables is not installed.
-    :raises MacvtapError: they cannot be read, for example because this is not root.
-    """
-    with contextlib.closing(Table()) as table:
-        found = Guards(table, Installer(), known=Known(keeps=False)).observe().guards
-        return {mac: state.stored for mac, state in found.items() if state.stored is not None}

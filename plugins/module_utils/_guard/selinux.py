@@ -7,12 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import install
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import start_files
 
 _MOUNT = "/sys/fs/selinux"
 _XATTR = "security.selinux"
@@ -56,8 +55,8 @@ class Policy:
 
     def _executed(self, name: str) -> list[str]:
         """Return the contexts of the files that a daemon executes for a guard, each from the one before."""
-        python = self._context(os.path.realpath(sys.executable))
-        return [self._context(install.HOOK), python] if name == "libvirt" else [python]
+        first = start_files.HOOK if name == "libvirt" else os.path.realpath("/bin/sh")
+        return [self._context(first), self._context(os.path.realpath(start_files.interpreter()))]
 
     def _context(self, path: str) -> str:
         """Return the context of a file, or what it will have."""

@@ -51,8 +51,8 @@ def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None
     )
 
 
-def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
-    """Return the link group to purge, None for none.
+def purge_group(params: t.Mapping[str, t.Any], prefix: str = "") -> int | None:
+    """Return the link group to purge, None for none. ``prefix`` is that of the options' names, in a role.
 
     :raises MacvtapError: group 0, which holds every link without a group, libvirt's included.
     """
@@ -61,8 +61,8 @@ def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
     if not params["group"]:
         raise MacvtapError(
             f"requires a group other than 0; found group {params['group']}. Group 0 holds every link without a group, "
-            "libvirt's included. Set group to a number of your own for the links that may be purged",
-            path="purge",
+            f"libvirt's included. Set {prefix}group to a number of your own for the links that may be purged",
+            path=f"{prefix}purge",
         )
     return int(params["group"])
 

@@ -15,4 +15,5 @@ OPTIONS: dict[str, t.Any] = {
     "relay_vepa": {"type": "bool", "default": False},
     "guests": {"type": "bool", "default": False},
     "probe_networks": {"type": "list", "elements": "str", "default": []},
+    "probe_rate": {"type": "int", "default": 200},
 }

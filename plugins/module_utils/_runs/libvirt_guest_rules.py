@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import functools
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, udev_rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around, reading
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import UNKNOWN
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, rule_planner, rule_run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import rule_planner, rule_run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
@@ -23,7 +23,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     if not uris.is_local(params["uri"]) or uris.is_session(params["uri"]):
         raise MacvtapError(f"{params['uri']} is not this host's own libvirt, and the rules are this host's", path="uri")
-    nics = _with_kept_guards(_nics(params["nics"]), params["state"])
+    nics = _nics(params["nics"])
     run_command = functools.partial(_glue.command, module)
     store = udev_rules.RuleStore(run_command)
     with (
@@ -38,8 +38,9 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         present = params["state"] == "present"
         wanted = [_wanted(path, one, present) for path, one in changed if one["allmulticast"]]
         guards = around.declared(
-            [guard_options.declared(path, _guard(one, params["state"])) for path, one in changed if _concerns(one)],
+            [_guard(path, one, params["state"]) for path, one in changed if _concerns(one, params["state"])],
             going=frozenset(one["mac"] for _path, one in changed) if params["state"] == "absent" else frozenset(),
+            uri=params["uri"],
         )
         result = around.run(
             guards,
@@ -63,40 +64,18 @@ def _nics(given: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, dict[str,
     return list(found.values())
 
 
-def _with_kept_guards(nics: list[tuple[str, dict[str, t.Any]]], state: str) -> list[tuple[str, dict[str, t.Any]]]:
-    """Return the NICs with the guards that the host stores already, of those whose guards are to stay.
-
-    :raises MacvtapError: such a guard is not known as a whole.
-    """
-    keeping = [(path, one) for path, one in nics if one["keep_guard"] and _concerns(one)]
-    if not keeping:
-        return nics
-    if state == "absent":
-        return [(path, {**one, "guard": None} if one["keep_guard"] else one) for path, one in nics]
-    there = reading.stored()
-    for path, one in keeping:
-        guard = there.get(one["mac"])
-        if guard is not None and guard.policy == UNKNOWN:
-            raise MacvtapError(
-                f"the guard that this host stores for {one['mac']} was edited, or is of another version. Run "
-                "macvtap_guard for it on this host first",
-                path=join_path(path, "keep_guard"),
-            )
-    stored = {mac: along.options(guard.options) for mac, guard in there.items()}
-    kept = {one["mac"]: stored[one["mac"]] for _path, one in keeping if one["mac"] in stored}
-    return [(path, {**one, "guard": kept.get(one["mac"], one["guard"])}) for path, one in nics]
-
-
 def _wanted(path: str, nic: t.Mapping[str, t.Any], present: bool) -> Wanted:
     return Wanted(join_path(path, "allmulticast"), nic["mac"], present)
 
 
-def _concerns(nic: t.Mapping[str, t.Any]) -> bool:
-    return nic["guard"] is not None
+def _concerns(nic: t.Mapping[str, t.Any], state: str) -> bool:
+    """Whether this run is about the guard of a NIC. One that was only declared to stay is not removed."""
+    return nic["guard"] is not None and not (nic["keep_guard"] and state == "absent")
 
 
-def _guard(nic: t.Mapping[str, t.Any], state: str) -> dict[str, t.Any]:
-    return {"mac": nic["mac"], "state": state, "guard": nic["guard"]}
+def _guard(path: str, nic: t.Mapping[str, t.Any], state: str) -> guard_options.Desired:
+    found = guard_options.declared(path, {"mac": nic["mac"], "state": state, "guard": nic["guard"]})
+    return replace(found, keep=join_path(path, "keep_guard") if nic["keep_guard"] else "")
 
 
 SPECIFICATION: _glue.Specification = {

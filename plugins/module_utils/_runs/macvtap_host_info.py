@@ -8,7 +8,7 @@ import contextlib
 import functools
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -82,7 +82,7 @@ _Finder = t.Callable[[hypervisor.Hypervisor, t.Optional[Host]], t.Dict[str, t.An
 def _finder(params: t.Mapping[str, t.Any]) -> _Finder | None:
     """Return what finds the addresses of the guests over a connection, None if they are not asked for.
 
-    If the networks are not valid, it raises the error: all else of the host is known.
+    If the networks or the rate are not valid, it raises the error: all else of the host is known.
 
     :raises MacvtapError: networks are set, and guests are not.
     """
@@ -94,11 +94,13 @@ def _finder(params: t.Mapping[str, t.Any]) -> _Finder | None:
     # Most runs do without.
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, run
 
+    rate = params["probe_rate"]
     try:
         questions = options.questions(networks, "probe_networks")
+        _values.check_range(rate, *options.RATES, "probe_rate")
     except MacvtapError as exc:
         return functools.partial(_refuse, exc)
-    return run.Search(run.Request(params["uri"], probe=bool(networks), probe_for=questions)).search
+    return run.Search(run.Request(params["uri"], probe=bool(networks), probe_for=questions, probe_rate=rate)).search
 
 
 def _refuse(error: MacvtapError, _hv: hypervisor.Hypervisor, _host: Host | None) -> t.NoReturn:

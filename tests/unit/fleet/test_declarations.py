@@ -58,6 +58,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import co
         ),
         (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is not one of bridge,"),
         (declared(links_purge="banana"), "macvtap_links_purge: 'banana' is neither true nor false"),
+        (declared(links_purge=True), "macvtap_links_purge: requires a group other than 0; found group None"),
+        (
+            declared(links_purge="yes", links_group=0),
+            "macvtap_links_purge: requires a group other than 0; found group 0",
+        ),
         (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is not a whole number"),
     ],
 )

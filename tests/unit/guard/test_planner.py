@@ -16,7 +16,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     options,
     planner,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.changes import step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
+    UNKNOWN,
     Binding,
     Guard,
     GuestLink,
@@ -117,9 +119,33 @@ def test_what_cannot_be_meant_is_refused(entries: list[dict[str, t.Any]], messag
         plan(host_with(), *entries)
 
 
+@pytest.mark.parametrize(
+    ("state", "rate"),
+    [(ABSENT, 5), (replace(GUARDED, stored=Guard(A, rate=9)), 9), (State(A, None, Guard(A, rate=9)), 5)],
+)
+def test_a_guard_that_is_stored_already_may_stay(state: State, rate: int) -> None:
+    """Whatever it is when this plans: another task may have changed it right before."""
+    entry = replace(options.declared("nics[0]", {"mac": A, "guard": {"rate": 5}}), keep="nics[0].keep_guard")
+    planned = planner.plan([entry], host_with(state))
+    after = planner.predicted(planned, host_with(state))[A]
+    assert (after.stored, after.active) == (Guard(A, rate=rate), Guard(A, rate=rate))
+    # And again.
+    assert not planner.plan([entry], host_with(after)).changed
+
+
+def test_one_that_is_not_known_as_a_whole_cannot_stay() -> None:
+    entry = replace(options.declared("nics[0]", {"mac": A, "guard": {}}), keep="nics[0].keep_guard")
+    edited = replace(GUARDED, stored=Guard(A, policy=UNKNOWN))
+    with pytest.raises(
+        MacvtapError, match=r"^nics\[0\]\.keep_guard: the guard that this host stores for .* was edited"
+    ):
+        planner.plan([entry], host_with(edited))
+    assert planner.plan([replace(entry, keep="")], host_with(edited)).changed
+
+
 def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
     """Undo the run that has changed ``before`` to GUARDED, and has begun so much of it, where there is ``now``."""
-    step = planner.step_between(before, GUARDED)
+    step = step_between(before, GUARDED)
     journal: Journal[State] = Journal()
     for action in begun:
         journal.record(step, action)
@@ -127,7 +153,7 @@ def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
 
 
 def test_a_link_without_its_program_is_not_guarded() -> None:
-    step = planner.step_between(replace(GUARDED, unchecked=("macvtap0",)), GUARDED)
+    step = step_between(replace(GUARDED, unchecked=("macvtap0",)), GUARDED)
     assert [(one.field, one.before, one.after) for one in step.changes] == [("links", [], ["macvtap0"])]
 
 
@@ -224,6 +250,25 @@ def test_the_guard_of_a_nic_stays_until_the_nic_is_gone(host: Host, present: lis
     assert (planned.changed, bool(planned.warnings)) == (not kept, kept)
     # Asked for by itself it goes at once.
     assert planner.removal([entry], host, present, going=[]).changed
+
+
+@pytest.mark.parametrize("links", [{}, LINKS])
+def test_the_guard_of_a_nic_stays_for_other_domains_with_its_address(links: dict[str, GuestLink]) -> None:
+    entry = options.declared("", {"mac": A, "guard": {}, "state": "absent"})
+    host = host_with(replace(GUARDED, links=()), links=links)
+    owners = {A: ["web2", "web3"]}
+    planned = planner.removal([entry], host, [], going=[A], owners=owners)
+    why = "NICs with its address are in domains of this host: web2, web3"
+    if links:
+        why = "its NIC is still there. Run this task again when it is gone"
+    assert (planned.changed, planned.warnings) == (False, (f"the guard of {A} stays, because {why}",))
+    # Asked for by itself it goes at once, and so does that of a NIC that nobody else has.
+    assert planner.removal([entry], host, [], going=[], owners=owners).changed
+    assert planner.removal(
+        [entry], host_with(replace(GUARDED, links=()), links={}), [], going=[A], owners={A: []}
+    ).changed
+    # Where there is none, there is nothing to say.
+    assert planner.removal([entry], host_with(links=links), [], going=[A], owners=owners).warnings == ()
 
 
 def test_a_guard_whose_nic_is_still_there_is_not_undone() -> None:

@@ -32,15 +32,17 @@ _NETWORKS4 = st.tuples(st.integers(1, 0xDFFFFFFF), st.integers(8, 32)).map(
 _NETWORKS6 = st.tuples(st.integers(0, (1 << 64) - 1), st.sampled_from((48, 64, 128))).map(
     lambda pair: f"2001:db8:{pair[0] >> 48 & 0xFFFF:x}:{pair[0] >> 32 & 0xFFFF if pair[1] > 48 else 0:x}::/{pair[1]}"
 )
+# IPv4 in IPv6, as libnftables lists it.
+_MAPPED = _NETWORKS4.map(lambda text: f"::ffff:{text.partition('/')[0]}/{96 + int(text.partition('/')[2])}")
 _MACS = st.integers(0, 0xFFFFFF).map(lambda n: f"52:54:00:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}")
 _OPTIONS = st.fixed_dictionaries(
     {},
     optional={
         "policy": st.sampled_from(("drop", "count")),
         "other_macs": st.booleans(),
-        "addresses": st.just(["learned"]) | st.lists(_NETWORKS4 | _NETWORKS6, max_size=5),
+        "addresses": st.just(["learned"]) | st.lists(_NETWORKS4 | _NETWORKS6 | _MAPPED, max_size=5),
         "ethertypes": st.lists(st.sampled_from(("ip", "ip6", "arp", "0x88cc", "0x8809")), min_size=1),
-        "peers": st.lists(_NETWORKS4 | _NETWORKS6 | _MACS, max_size=4),
+        "peers": st.lists(_NETWORKS4 | _NETWORKS6 | _MAPPED | _MACS, max_size=4),
         "dhcp_server": st.booleans(),
         "router_advertisements": st.booleans(),
         "rate": st.integers(0, 1000000),
@@ -106,6 +108,13 @@ def test_rules_of_others_are_no_guard(edit: t.Callable[[list[t.Any]], t.Any]) ->
         ({"addresses": ["192.0.2.1", "learned"]}, "addresses: learned cannot be combined"),
         ({"ethertypes": ["ipx"]}, r"ethertypes\[0\]: 'ipx' is not an EtherType"),
         ({"ethertypes": ["0x10"]}, r"ethertypes\[0\]: '0x10' is not an EtherType"),
+        # Not one that Python's own rules for numbers are about.
+        ({"ethertypes": ["0800"]}, r"ethertypes\[0\]: '0800' is not .*to 0xffff\. Did you mean 0x0800\?$"),
+        ({"ethertypes": ["arp", "08"]}, r"ethertypes\[1\]: '08' is not an EtherType: .*to 0xffff$"),
+        ({"ethertypes": ["86dd"]}, r"ethertypes\[0\]: '86dd' is not .*Did you mean 0x86dd\?$"),
+        ({"ethertypes": ["806"]}, r"ethertypes\[0\]: '806' is not .*Did you mean 0x0806\?$"),
+        ({"ethertypes": ["00"]}, r"ethertypes\[0\]: '00' is not an EtherType: .*to 0xffff$"),
+        ({"ethertypes": ["65536"]}, r"ethertypes\[0\]: '65536' is not an EtherType: .*to 0xffff$"),
         ({"ethertypes": []}, "ethertypes: the guest could send nothing at all"),
         ({"ethertypes": ["vlan"], "addresses": ["192.0.2.1"]}, "ethertypes: within VLAN tags no address is checked"),
         ({"peers": ["ff:ff:ff:ff:ff:ff"]}, r"peers\[0\]: .*broadcast address"),
@@ -131,10 +140,23 @@ def test_what_is_no_guard_is_refused(given_options: dict[str, t.Any], message: s
         (["fe80::/10"], ("fe80::/10",)),
         (["fe80::7"], ("fe80::7",)),
         (["::/0", "192.0.2.1", "192.0.2.0/24"], ("192.0.2.0/24", "::/0")),
+        # As one text, whichever Python writes it.
+        (["::ffff:c000:201", "192.0.2.5"], ("192.0.2.5", "::ffff:192.0.2.1", "fe80::5054:ff:fe00:a01")),
+        (["::ffff:192.0.2.0/120"], ("::ffff:192.0.2.0/120", "fe80::5054:ff:fe00:a01")),
     ],
 )
 def test_a_guest_has_its_own_link_local_address(given_addresses: list[str], addresses: tuple[str, ...]) -> None:
     assert guard_of(addresses=given_addresses).addresses == addresses
+
+
+@pytest.mark.parametrize(("text", "word"), [("2048", "ip"), ("34525", "ip6"), ("0X88CC", "0x88cc"), ("0x800", "ip")])
+def test_a_number_may_be_of_either_base(text: str, word: str) -> None:
+    assert guard_of(ethertypes=[text]).ethertypes == (word,)
+
+
+def test_addresses_are_told_apart_whatever_their_last_part_looks_like() -> None:
+    texts = [MAC, "192.0.2.1", "::ffff:192.0.2.1", "64:ff9b::192.0.2.1", "1:2:3:4:5:6:192.0.2.1", "2001:db8::/32"]
+    assert model.by_family(texts) == (texts[:1], texts[1:2], texts[2:])
 
 
 def test_a_guest_that_is_watched_loses_nothing() -> None:
