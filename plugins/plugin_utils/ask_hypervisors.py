@@ -26,8 +26,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 NESTED = "LINUXVIRT_MACVTAP_GUESTS_NESTED"
 _REGISTERED = "macvtap_guests_found"
 _CONTENT = untrusted.Template(
-    "{{ query('ansible.builtin.inventory_hostnames', macvtap_guests_pattern) "
-    "| linuxvirt.macvtap.fleet_answers(hostvars, macvtap_guests_registered, macvtap_guests_variables) }}"
+    "{{ lookup('linuxvirt.macvtap.fleet_answers', registered=macvtap_guests_registered, names=macvtap_guests_names, "
+    "*query('ansible.builtin.inventory_hostnames', macvtap_guests_pattern)) }}"
 )
 # Starting, reading the inventory and ending, in seconds.
 _OVERHEAD = 60
@@ -107,7 +107,7 @@ def _playbook(question: Question, answers: pathlib.Path) -> list[dict[str, t.Any
             "ansible_python_interpreter": untrusted.Template("{{ ansible_playbook_python }}"),
             "macvtap_guests_pattern": untrusted.Template(question.pattern),
             "macvtap_guests_registered": _REGISTERED,
-            "macvtap_guests_variables": list(question.variables),
+            "macvtap_guests_names": list(question.variables),
         },
     }
     return [
