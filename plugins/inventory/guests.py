@@ -348,7 +348,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             try:
                 of_host = hypervisor_answers.guests_of(answer)
                 if rules.jump != ways.NEVER:
-                    jumps[name] = _jump(answer)
+                    jumps[name] = hypervisor_answers.jump(answer)
                 found[name] = of_host
                 others[name] = hypervisor_answers.others_of(answer)
             except MacvtapError as exc:
@@ -363,7 +363,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         host = answer["connection"]["inventory_hostname"]
         declared = answer["connection"].get(segments.VARIABLE)
         try:
-            _require_readable(answer, (segments.VARIABLE,))
+            hypervisor_answers.require_readable(answer, (segments.VARIABLE,))
             return found if declared is None else guests.with_segments(found, *segments.read(declared))
         except MacvtapError as exc:
             display.warning(f"{self.NAME}: {host}: its guests are in no segment: {exc}")
@@ -451,23 +451,3 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.set_variable(guest.name, name, untrusted.data(value))
         for group in guest.groups:
             self.inventory.add_host(guest.name, group=self.inventory.add_group(self._sanitize_group_name(group)))
-
-
-def _require_readable(answer: t.Mapping[str, t.Any], names: t.Iterable[str]) -> None:
-    """Refuse an answer if one of these variables of the host cannot be read.
-
-    :raises MacvtapError: with the reason.
-    """
-    unreadable = answer.get("unreadable") or {}
-    for name in names:
-        if name in unreadable:
-            raise MacvtapError(f"a variable cannot be read: {' '.join(str(unreadable[name]).split())}")
-
-
-def _jump(answer: t.Mapping[str, t.Any]) -> str:
-    """Return the way through a hypervisor.
-
-    :raises MacvtapError: a variable of it cannot be read.
-    """
-    _require_readable(answer, ways.CONNECTION)
-    return ways.jump(answer["connection"])

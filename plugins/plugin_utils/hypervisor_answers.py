@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.filter.host_pattern import host_pattern
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory, reports
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory, reports, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
 
@@ -105,6 +105,26 @@ def others_of(answer: t.Mapping[str, t.Any]) -> list[reports.Values]:
     :raises MacvtapError: it has not answered, or not in the form that the module returns.
     """
     return reports.others(_value(answer["others"], "others")) if "others" in answer else []
+
+
+def require_readable(answer: t.Mapping[str, t.Any], names: t.Iterable[str]) -> None:
+    """Refuse an answer if one of these variables of the host cannot be read.
+
+    :raises MacvtapError: with the reason.
+    """
+    unreadable = answer.get("unreadable") or {}
+    for name in names:
+        if name in unreadable:
+            raise MacvtapError(f"a variable cannot be read: {' '.join(str(unreadable[name]).split())}")
+
+
+def jump(answer: t.Mapping[str, t.Any]) -> str:
+    """Return the way through a hypervisor.
+
+    :raises MacvtapError: a variable of it cannot be read.
+    """
+    require_readable(answer, ways.CONNECTION)
+    return ways.jump(answer["connection"])
 
 
 def _add_others(question: ask_hypervisors.Question, answers: Answers, known: Stored | None) -> None:
