@@ -267,14 +267,14 @@ def open_tap(link: str) -> int:
 
 
 def main(link: str, neighbour: str, far: str, *names: str) -> None:
-    tap, other = open_tap(link), open_tap(neighbour)
+    tap, other, own = open_tap(link), open_tap(neighbour), os.environ.get("GUEST_MAC", MAC)
     passed = []
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as lan:
         lan.bind((far, 0))
         lan.setblocking(False)
         for number, name in enumerate(names or FRAMES):
             # The guard allows it, and it comes last: an ARP probe with a number as its target.
-            marker = arp(1, MAC, NONE4, f"192.0.3.{number}").ljust(60, b"\0")
+            marker = arp(1, own, NONE4, f"192.0.3.{number}", source=own).ljust(60, b"\0")
             os.write(tap, FRAMES[name])
             os.write(tap, marker)
             seen = [*until(marker, lan.fileno(), lambda: lan.recv(65536))]

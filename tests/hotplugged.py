@@ -34,7 +34,7 @@ AT_ONCE = (
     WRITE
     + """
 import libvirt, nftables, re
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_loader, loader
 real_attach, real_detach = libvirt.virDomain.attachDeviceFlags, libvirt.virDomain.detachDeviceAlias
 def attach(domain, text, flags):
     result = real_attach(domain, text, flags)
@@ -50,7 +50,7 @@ def json_cmd(self, commands):
         if "jump" in str(rule["expr"]) and rule["chain"].startswith("link_"):
             index = int(rule["comment"].split()[1])
             with open("/run/at-opening", "a") as file:
-                print(loader.programs().policy(index), file=file)
+                print(guard_loader.programs().policy(index), file=file)
     return real_commands(self, commands)
 nftables.Nftables.json_cmd = json_cmd
 def detach(domain, alias, flags):
@@ -63,10 +63,12 @@ libvirt.virDomain.attachDeviceFlags, libvirt.virDomain.detachDeviceAlias = attac
 # LINK MAC SECONDS: closed, by a clock that is so many seconds ahead.
 CLOSE = """
 import nftables, sys, time
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft, guard_table
 link, mac, seconds = sys.argv[1:]
+chain = nft.chain_of(link)
+former = guard_table.GuardTable().rules(chain).get(chain)
 commands = [{"add": {"table": {"family": nft.FAMILY, "name": nft.TABLE}}}]
-commands += nft.close_link(link, mac, time.time() + int(seconds))
+commands += nft.close_link(link, mac, time.time() + int(seconds), former)
 code, _output, error = nftables.Nftables().json_cmd({"nftables": commands})
 sys.exit(error if code else 0)
 """
@@ -76,7 +78,7 @@ import json, nftables, os
 real = nftables.Nftables.json_cmd
 def json_cmd(self, commands):
     for one in commands["nftables"]:
-        link = one.get("add", {}).get("chain", {}).get("dev")
+        link = one.get("add", one.get("create", {})).get("chain", {}).get("dev")
         if link and not os.path.exists(f"/sys/class/net/{link}"):
             return 1, "", "Error: Could not process rule: No such file or directory"
     return real(self, commands)

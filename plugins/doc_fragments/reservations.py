@@ -12,7 +12,8 @@ options:
   _input:
     description:
       - The NICs, each a dictionary. C(mac) and C(address) are required. C(addresses) is a list instead, with one IPv4
-        address at most. C(hostname), or else C(name), is the host name; without it there is none.
+        address at most; setting both is an error. C(hostname), or else C(name), is the host name; without it there is
+        none.
       - Other keys do not matter, so the entries of a role's variables can be used as they are.
       - A MAC address or an address that two of them have is an error.
     type: list

@@ -12,6 +12,8 @@ version_added: 0.2.0
 description:
   - Returns a line C(dhcp-host) for each NIC, to be a file in the directory of C(conf-dir), which dnsmasq reads when it
     starts.
+  - Fails for host names that dnsmasq would take for something else there, namely V(ignore), V(infinite) and a number
+    with or without one of the letters C(smhdw).
 extends_documentation_fragment:
   - linuxvirt.macvtap.reservations
 positional: _input

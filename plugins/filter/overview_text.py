@@ -30,6 +30,11 @@ options:
     description: Title of the page.
     type: str
     default: Guests on macvtap
+  remark:
+    description: A sentence for the reader of the text, such as why it does not list what has changed.
+    type: str
+    default: ""
+    version_added: 1.0.0
   made:
     description: When the overview was made, shown on the page.
     type: str
@@ -62,14 +67,20 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import c
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
-def overview_text(
-    report: t.Any, form: str = "table", before: t.Any = None, title: str = "Guests on macvtap", made: str = ""
+def overview_text(  # noqa: PLR0913  # the options of the filter
+    report: t.Any,
+    form: str = "table",
+    before: t.Any = None,
+    title: str = "Guests on macvtap",
+    made: str = "",
+    *,
+    remark: str = "",
 ) -> str:
     """Return ``report`` as text of this ``form``."""
     forms: dict[str, t.Callable[[t.Sequence[t.Any]], str]] = {
-        "table": lambda changed: text.table(report, changed),
-        "markdown": lambda changed: text.markdown(report, changed),
-        "html": lambda changed: page.page(report, changed, title=title, made=made),
+        "table": lambda changed: text.table(report, changed, remark),
+        "markdown": lambda changed: text.markdown(report, changed, remark),
+        "html": lambda changed: page.page(report, changed, title=title, made=made, remark=remark),
     }
     if form not in forms:
         raise AnsibleFilterError(f"overview_text: form must be one of {', '.join(forms)}, found {form!r}")

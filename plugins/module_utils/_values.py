@@ -90,6 +90,13 @@ def check_bytes(text: str, most: int, path: str) -> None:
         raise MacvtapError(f"the text has {size} bytes and the kernel allows {most}; shorten it", path=path)
 
 
+def check_path(name: str, path: str) -> None:
+    """Refuse what cannot be the name or the path of a file, for which Python itself raises a ValueError."""
+    _encoded(name, path)
+    if not name or "\0" in name:
+        raise MacvtapError(f"{name!r} is not the path of a file", path=path)
+
+
 def check_name(name: str, most: int, path: str) -> None:
     size = len(_encoded(name, path))
     if size > most:
@@ -113,6 +120,12 @@ def check_link_name(name: str, path: str) -> None:
     # The kernel's isspace() reads bytes as Latin-1, where this byte is white space: "à" in UTF-8 ends with it.
     if b"\xa0" in name.encode():
         raise MacvtapError(f"'{name}' has the byte a0 in UTF-8, which the kernel takes for white space", path=path)
+
+
+def check_zone(text: str, path: str) -> None:
+    """Refuse an IP address with a zone (``fe80::1%eth0``). ipaddress takes any text for one."""
+    if "%" in text:
+        raise MacvtapError(f"{text!r} has a zone, which does not belong here. Remove the part from % on", path=path)
 
 
 def pci_address(text: str) -> str | None:

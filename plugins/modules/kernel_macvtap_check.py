@@ -67,14 +67,16 @@ options:
         host briefly sees a node C(/dev/tapN), with N larger than 805306367. Nothing remains.
       - The result of the probe takes precedence over all files. If the link cannot be created, macvtap is not
         supported.
-      - If macvtap is a module that is not loaded, it is loaded first, as with O(state=loaded). The kernel also loads
-        veth.
+      - If macvtap is a module that is not loaded, it is loaded first, as with O(state=loaded), and stays loaded. The
+        kernel also loads veth.
       - Requires root. If no probe is possible, there is a warning, and the files decide.
       - Only the running kernel can be probed, and not in check mode.
     type: bool
     default: false
     version_added: 0.2.0
 notes:
+  - A run that fails removes what it has written to C(/etc/modules-load.d/macvtap.conf), but unloads no module. That
+    would remove links that something else has created meanwhile. The message names the modules that stay loaded.
   - The sources are checked in this order, and the first usable one decides. C(/proc/config.gz) (the running kernel
     only), C(/boot/config-RELEASE), C(/lib/modules/RELEASE/config), C(/usr/lib/modules/RELEASE/config),
     C(/usr/lib/ostree-boot/config-RELEASE*), then C(modules.builtin), C(modules.builtin.modinfo) and C(modules.dep) of

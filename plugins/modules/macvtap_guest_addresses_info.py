@@ -103,7 +103,9 @@ options:
   wait_for:
     description:
       - Wait until each selected NIC has its addresses, and fail if it does not get them in time. Select guests with
-        O(domains) or O(macs). A guest that does not run yet is waited for as well.
+        O(domains) or O(macs), neither of which may be empty then.
+      - A guest that does not run yet is waited for as well. So is a guest in O(domains) that has no NIC yet, and a MAC
+        address in O(macs) that no guest has, for which the addresses in RV(others) count.
       - What guests send is received all the time, which requires root. Agents, and the LAN with O(probe), are asked
         every three seconds.
       - Link-local addresses do not count.
@@ -326,7 +328,7 @@ guests:
               shim: null
 others:
   description: MAC addresses in O(macs) that no selected guest has.
-  returned: success
+  returned: success, and if the time of O(wait_for) is over
   type: list
   elements: dict
   contains:
@@ -361,7 +363,7 @@ def macvtap_guest_addresses_info(module: _glue.Module) -> dict[str, t.Any]:
         macs=options.macs(params["macs"], "macs"),
         probe_for=options.questions(params["probe_networks"], "probe_networks"),
         probe_uplinks=tuple(params["probe_uplinks"]),
-        wait_for=options.awaited(params["wait_for"]),
+        wait_for=options.awaited(params["wait_for"], {name: params[name] for name in ("domains", "macs")}),
         **{name: params[name] for name in ("agent", "probe", *_RANGES)},
     )
     return run.Search(request).run()

@@ -38,6 +38,25 @@ def test_options_that_do_not_fit(hv: Hypervisor, params: Result, message: str) -
 
 
 @pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"macs": []}, "macs: is empty, so wait_for would wait for nothing"),
+        ({"domains": []}, "domains: is empty, so wait_for would wait for nothing"),
+        # As where another host asks for a guest in mode private, and has not found it yet.
+        (
+            {"macs": ["52:54:00:00:00:99"]},
+            "wait_for: after 0 seconds these NICs do not have 1 address that is claimed: 52:54:00:00:00:99 (has 0, and",
+        ),
+    ],
+)
+def test_no_guest_to_wait_for_is_no_success(params: Result, message: str) -> None:
+    params = {"uri": "test:///default", "wait_for": {"timeout": 0}, **params}
+    result = run_module("macvtap_guest_addresses_info", params)
+    assert result["failed"]
+    assert result["msg"].startswith(message)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"prefer": ["ipv5"]}, "prefer[0]: 'ipv5' is not ipv4, ipv6 or a network such as 192.0.2.0/24"),

@@ -69,6 +69,11 @@ def test_a_configuration_without_macvtap(tmp_path: pathlib.Path) -> None:
         ({"config_path": "/etc/passwd"}, "config_path: /etc/passwd is not a kernel configuration"),
         ({"kernel": "0.0.0-none"}, "kernel: 0.0.0-none is not installed: "),
         ({"kernel": "../../etc"}, "kernel: '../../etc' is not a kernel release such as "),
+        # Not the running kernel, for which it would be a success.
+        ({"kernel": ""}, "kernel: '' is not a kernel release such as "),
+        ({"kernel": "6.1\0"}, "kernel: '6.1\\x00' is not a kernel release such as "),
+        ({"config_path": ""}, "config_path: '' is not the path of a file"),
+        ({"config_path": "/boot/config\0"}, "config_path: '/boot/config\\x00' is not the path of a file"),
     ],
 )
 def test_a_bad_option_is_named(params: dict[str, str], message: str) -> None:

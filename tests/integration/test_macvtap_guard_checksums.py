@@ -25,8 +25,8 @@ if t.TYPE_CHECKING:
 pytestmark = ROOT_ONLY
 _OWN, _LARGE = [f"own {name}" for name in HONEST], [f"large {name}" for name in SEGMENTED]
 _PROGRAMS = (
-    "import socket, sys; from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader; "
-    "getattr(loader.programs(), sys.argv[1])(socket.if_nametoindex('macvtap0'), *sys.argv[2:])"
+    "import socket, sys; from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_loader; "
+    "getattr(guard_loader.programs(), sys.argv[1])(socket.if_nametoindex('macvtap0'), *sys.argv[2:])"
 )
 
 

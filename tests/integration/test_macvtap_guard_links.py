@@ -4,78 +4,30 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 import direct_iface
-import guest_frames
+import guarded_links
 import pytest
+from guarded_links import GuardedLinks
 from guest_frames import FOREIGN, MAC, NEIGHBOUR
-from support import PYTHON, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
-BESIDE = "52:54:00:00:0c:03"
 RECORDS = "/run/linuxvirt-macvtap/links"
 
 
-class Guarded:
-    """A hypervisor with a guest's link, guest0, another's on another uplink, guest1, and a stored guard for each."""
-
-    def __init__(self, hv: Hypervisor) -> None:
-        self.hv = hv
-
-    def run(self, **params: t.Any) -> dict[str, t.Any]:
-        return direct_iface.ok(run_module("macvtap_guard", params, prefix=self.hv.prefix))
-
-    def links(self) -> dict[str, list[str]]:
-        found = direct_iface.ok(run_module("macvtap_guard_info", {}, prefix=self.hv.prefix))["guards"]
-        return {one["mac"]: one["links"] for one in found}
-
-    def program(self, *words: str) -> str:
-        """Run what the unit (load) and udev (link NAME) run, and return what it has to say."""
-        return self.hv.run("sh", "-c", f"{PYTHON} /etc/linuxvirt-macvtap/guard {' '.join(words)} 2>&1")
-
-    def flush(self) -> None:
-        self.hv.nft("flush ruleset")
-
-    def ip(self, *words: str) -> None:
-        self.hv.run("ip", "link", *words)
-
-    def add(self, name: str, mac: str, *more: str, uplink: str = "up1") -> None:
-        self.ip("add", name, *more, "link", uplink, "address", mac, "type", "macvtap", "mode", "bridge")
-        self.ip("set", name, "addrgenmode", "none", "up")
-
-    def index(self, name: str) -> str:
-        return str(json.loads(self.hv.run("ip", "-j", "link", "show", name))[0]["ifindex"])
-
-    def passes(self, link: str, *names: str) -> list[str]:
-        """Let the guest on a link send these frames, and return the names of those that arrive elsewhere."""
-        done = self.hv.run(PYTHON, guest_frames.__file__, link, "beside0", "far1", *names)
-        return t.cast("list[str]", json.loads(done))
-
-
 @pytest.fixture
-def guest(hv: Hypervisor) -> t.Iterator[Guarded]:
-    for link in ("up1", "far1"):
-        hv.run("sh", "-c", f"ip link set {link} down; ip link set {link} addrgenmode none; ip link set {link} up")
-    made = Guarded(hv)
-    made.add("guest0", MAC)
-    made.add("guest1", NEIGHBOUR, uplink="eth0")
-    made.add("beside0", BESIDE)
-    made.run(guards=[{"mac": MAC}, {"mac": NEIGHBOUR}])
-    yield made
-    made.run(guards=[{"mac": one, "state": "absent"} for one in (MAC, NEIGHBOUR, FOREIGN)])
-    hv.run(
-        "sh", "-c", "for one in guest0 guest1 beside0 renamed0 renamed1; do ip link del $one; done 2>/dev/null; true"
-    )
+def guest(hv: Hypervisor) -> t.Iterator[GuardedLinks]:
+    with guarded_links.made(hv) as made:
+        yield made
 
 
 @pytest.mark.parametrize("stolen", [FOREIGN, NEIGHBOUR])
 @pytest.mark.parametrize("how", ["unit", "udev", "task"])
-def test_a_guest_that_has_changed_its_address_gets_its_guard_back(guest: Guarded, how: str, stolen: str) -> None:
+def test_a_guest_that_has_changed_its_address_gets_its_guard_back(guest: GuardedLinks, how: str, stolen: str) -> None:
     before = guest.links()
     assert before == {MAC: ["guest0"], NEIGHBOUR: ["guest1"]}
     guest.ip("set", "guest0", "address", stolen)
@@ -92,7 +44,7 @@ def test_a_guest_that_has_changed_its_address_gets_its_guard_back(guest: Guarded
     assert guest.passes("guest0", "mac", "mac-of-neighbour", "own ip4") == ["own ip4"]
 
 
-def test_what_starts_again_changes_no_guard_of_a_guest_that_has_another_address(guest: Guarded) -> None:
+def test_what_starts_again_changes_no_guard_of_a_guest_that_has_another_address(guest: GuardedLinks) -> None:
     before = guest.links()
     guest.ip("set", "guest0", "address", NEIGHBOUR)
     for words in (["load"], ["link", "guest0"]):
@@ -100,7 +52,7 @@ def test_what_starts_again_changes_no_guard_of_a_guest_that_has_another_address(
         assert guest.links() == before
 
 
-def test_two_links_that_swap_their_addresses_keep_their_guards(guest: Guarded) -> None:
+def test_two_links_that_swap_their_addresses_keep_their_guards(guest: GuardedLinks) -> None:
     before = guest.links()
     for link, mac in (("guest0", FOREIGN), ("guest1", MAC), ("guest0", NEIGHBOUR)):
         guest.ip("set", link, "address", mac)
@@ -111,7 +63,7 @@ def test_two_links_that_swap_their_addresses_keep_their_guards(guest: Guarded) -
     assert guest.passes("guest0", "mac-of-neighbour", "own ip4") == ["own ip4"]
 
 
-def test_a_link_with_the_name_and_the_index_of_another_is_another(guest: Guarded) -> None:
+def test_a_link_with_the_name_and_the_index_of_another_is_another(guest: GuardedLinks) -> None:
     index = guest.index("guest0")
     guest.ip("del", "guest0")
     guest.add("guest0", FOREIGN, "index", index)
@@ -124,7 +76,7 @@ def test_a_link_with_the_name_and_the_index_of_another_is_another(guest: Guarded
     assert guest.links() == {MAC: [], FOREIGN: ["guest0"], NEIGHBOUR: ["guest1"]}
 
 
-def test_a_link_that_is_renamed_keeps_its_guard(guest: Guarded) -> None:
+def test_a_link_that_is_renamed_keeps_its_guard(guest: GuardedLinks) -> None:
     # As udev does, right after.
     guest.ip("set", "guest0", "address", FOREIGN)
     guest.ip("set", "guest0", "name", "renamed0")
@@ -142,7 +94,7 @@ def test_a_link_that_is_renamed_keeps_its_guard(guest: Guarded) -> None:
     assert guest.passes("renamed1", "mac", "own ip4") == ["own ip4"]
 
 
-def test_a_record_that_is_damaged_is_not_used(guest: Guarded) -> None:
+def test_a_record_that_is_damaged_is_not_used(guest: GuardedLinks) -> None:
     guest.ip("set", "guest0", "address", FOREIGN)
     guest.hv.run("sh", "-c", f"cd {RECORDS} && for one in *; do rm $one; echo nonsense >$one; done")
     guest.flush()
@@ -155,7 +107,7 @@ def test_a_record_that_is_damaged_is_not_used(guest: Guarded) -> None:
     assert "warnings" not in guest.run(mac=NEIGHBOUR)
 
 
-def test_a_record_that_is_missing_is_written_again(guest: Guarded) -> None:
+def test_a_record_that_is_missing_is_written_again(guest: GuardedLinks) -> None:
     guest.hv.run("rm", "-r", RECORDS)
     assert guest.run(guards=[{"mac": MAC}, {"mac": NEIGHBOUR}])["changed"] is False
     assert len(guest.hv.run("ls", RECORDS).split()) == 2

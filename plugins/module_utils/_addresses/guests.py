@@ -171,10 +171,18 @@ def address(found: Found, shim: str | None = None) -> dict[str, t.Any]:
     }
 
 
-def others(macs: t.Sequence[str], findings: Findings, stale_after: float) -> list[dict[str, t.Any]]:
-    """Return what is known of MAC addresses that no guest of this host has."""
-    nics = ((mac, Nic(mac, frozenset({mac}))) for mac in macs)
-    return [
-        {"mac": mac, "addresses": [address(one) for one in merging.addresses(nic, findings, stale_after=stale_after)]}
-        for mac, nic in nics
-    ]
+def others(
+    macs: t.Iterable[str], guests: t.Iterable[Guest], findings: Findings, stale_after: float
+) -> dict[str, list[Found]]:
+    """Return the addresses of those of ``macs`` that none of ``guests`` has, by MAC address."""
+    own = {mac for guest in guests for nic in guest.nics for mac in nic.macs}
+    return {
+        mac: merging.addresses(Nic(mac, frozenset({mac})), findings, stale_after=stale_after)
+        for mac in macs
+        if mac not in own
+    }
+
+
+def report_others(found: t.Mapping[str, t.Sequence[Found]]) -> list[dict[str, t.Any]]:
+    """Return the addresses of MAC addresses that no guest has as the module returns them."""
+    return [{"mac": mac, "addresses": [address(one) for one in addresses]} for mac, addresses in found.items()]

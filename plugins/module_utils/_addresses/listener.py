@@ -33,8 +33,8 @@ class Listener:
         self.poll = select.poll()
         self._sockets: dict[int, tuple[int, socket.socket, Nic]] = {}
         # When each NIC's address was last claimed, and when it was said to be about to be taken, by index of the link.
-        self._claimed: dict[tuple[int, str], float] = {}
-        self._tentative: dict[tuple[int, str], float] = {}
+        self._claimed: dict[int, dict[str, float]] = {}
+        self._tentative: dict[int, dict[str, float]] = {}
         # Who else has an address: it is not the guest's, whatever that was about to do.
         self._taken: set[tuple[int, str]] = set()
 
@@ -69,16 +69,13 @@ class Listener:
             self.poll.register(sock, select.POLLIN)
 
     def receive(self, descriptor: int) -> bool:
-        """Take what has arrived on a socket, and return whether it is one of these."""
+        """Take some of what has arrived on a socket, and return whether it is one of these."""
         if descriptor not in self._sockets:
             return False
         index, sock, nic = self._sockets[descriptor]
         try:
-            while True:
-                data, address = sock.recvfrom(2048)
-                self._take(index, nic, data, outgoing=address[2] == packets.PACKET_OUTGOING)
-        except BlockingIOError:
-            pass
+            for data, outgoing in packets.received(sock):
+                self._take(index, nic, data, outgoing=outgoing)
         except OSError:
             # The link is gone.
             with contextlib.suppress(KeyError):
@@ -101,36 +98,34 @@ class Listener:
         statement = frames.read(data)
         if statement is None:
             return
-        now = time.monotonic()
-        key = (index, statement.address)
+        address = statement.address
         if outgoing and statement.mac in nic.macs:
-            statements = self._tentative if statement.tentative else self._claimed
+            statements = (self._tentative if statement.tentative else self._claimed).setdefault(index, {})
             # A guest may claim any number of them.
-            if key in statements or sum(of == index for of, _address in statements) < MOST_ADDRESSES:
-                statements[key] = now
-        elif statement.mac not in nic.macs and not statement.tentative and key in self._tentative:
-            self._taken.add(key)
+            if address in statements or len(statements) < MOST_ADDRESSES:
+                statements[address] = time.monotonic()
+        elif statement.mac not in nic.macs and not statement.tentative and address in self._tentative.get(index, {}):
+            self._taken.add((index, address))
 
     def is_tentative(self, address: str, seconds: float = 10) -> bool:
         """Whether any guest was about to take an address less than so many seconds ago."""
-        now = time.monotonic()
-        return any(key[1] == address and now - when < seconds for key, when in self._tentative.items())
+        since = time.monotonic() - seconds
+        return any(statements.get(address, since) > since for statements in self._tentative.values())
 
     def sightings(self) -> list[Sighting]:
         """Return what guests have claimed so far."""
         now = time.monotonic()
-        claimed = {
-            **{
-                key: when
-                for key, when in self._tentative.items()
-                # IPv4 addresses are announced when they are taken.
-                if family_of(key[1]) == IPV6 and now - when > _DETECTION_SECONDS and key not in self._taken
-            },
-            **self._claimed,
-        }
-        nics = {index: nic for index, _sock, nic in self._sockets.values()}
         return [
-            Sighting(nics[index].mac, address, LEARNED, CLAIMED, now - when, nics[index].uplink or "")
-            for (index, address), when in claimed.items()
-            if index in nics
+            Sighting(nic.mac, address, LEARNED, CLAIMED, now - when, nic.uplink or "")
+            for index, _sock, nic in self._sockets.values()
+            for address, when in {**self._detected(index, now), **self._claimed.get(index, {})}.items()
         ]
+
+    def _detected(self, index: int, now: float) -> dict[str, float]:
+        """Return the addresses that a guest was about to take, and that nobody else has."""
+        return {
+            address: when
+            for address, when in self._tentative.get(index, {}).items()
+            # IPv4 addresses are announced when they are taken.
+            if family_of(address) == IPV6 and now - when > _DETECTION_SECONDS and (index, address) not in self._taken
+        }

@@ -49,10 +49,10 @@ def addresses(
     own = [s for s in here if s.mac in macs]
     unanswered = findings.unanswered.get(key_of(nic), frozenset())
     elsewhere = {s.address for s in here if s.source == PROBE and s.mac not in macs}
-    found = [
-        _merged(address, [_aged(s, stale_after, runs_for) for s in own if s.address == address], unanswered, elsewhere)
-        for address in dict.fromkeys(s.address for s in own)
-    ]
+    by_address: dict[str, list[Sighting]] = {}
+    for one in own:
+        by_address.setdefault(one.address, []).append(_aged(one, stale_after, runs_for))
+    found = [_merged(address, seen, unanswered, elsewhere) for address, seen in by_address.items()]
     return sorted(found, key=lambda one: _order(one, nic.mac))[:MOST_ADDRESSES]
 
 

@@ -64,6 +64,7 @@ def questions(declared: t.Sequence[str], option: str) -> Questions:
 
 
 def _network(text: str, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    _values.check_zone(text, path)
     try:
         network = ipaddress.ip_network(text.strip())
     except ValueError as exc:
@@ -75,13 +76,20 @@ def _network(text: str, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Netw
     return network
 
 
-def awaited(declared: t.Mapping[str, t.Any] | None) -> Awaited | None:
-    """Return what to wait for, None for nothing.
+def awaited(
+    declared: t.Mapping[str, t.Any] | None, selected: t.Mapping[str, t.Sequence[str] | None] | None = None
+) -> Awaited | None:
+    """Return what to wait for, None for nothing. ``selected`` are the options that select guests, None if not set.
 
-    :raises MacvtapError: a number is out of its range.
+    :raises MacvtapError: a number is out of its range, or no guest is selected.
     """
     if declared is None:
         return None
+    for option, values in (selected or {}).items():
+        if values is not None and not values:
+            raise MacvtapError(
+                f"is empty, so wait_for would wait for nothing; leave {option} or wait_for out", path=option
+            )
     for name, least, most in (("count", 1, 64), ("timeout", 0, 86_400)):
         _values.check_range(declared[name], least, most, f"wait_for.{name}")
     family = declared["family"]

@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     CLAIMED,
     CONFIRMED,
     LEARNED,
+    MOST_ADDRESSES,
     PROBE,
     Questions,
     Sighting,
@@ -29,6 +30,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import pa
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
 _ROUNDS = 3
+# Of the networks that routers advertise, as many as Linux takes addresses of (max_addresses), and the link-local one.
+_MOST_NETWORKS = 16 + 1
+# Machines with one of the addresses that were asked for, of which one is the guest's.
+_MOST_STRANGERS = 16
 # From one round to the next, and after the last: a guest that is busy answers late.
 _ROUND_SECONDS = 0.6
 _SOL_PACKET, _ADD_MEMBERSHIP, _MULTICAST = 263, 1, 0
@@ -37,6 +42,9 @@ _LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 # The dummy address of RFC 7600, which nobody has. A request from it is no conflict for a guest that is just checking
 # whether it may take the address; one without a sender (RFC 5227) is. Some guests answer only the latter.
 _DUMMY = ipaddress.IPv4Address("192.0.0.8").packed
+
+
+_KeyT = t.TypeVar("_KeyT")
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,39 @@ class Answers:
     sightings: tuple[Sighting, ...] = ()
     asked: frozenset[str] = frozenset()
     failure: str = ""
+
+
+class _Heard:
+    """Who said when to have which address, and whether as an answer: what matters of it, and so much of each machine.
+
+    A machine may claim any number of addresses, and use any number of MAC addresses.
+    """
+
+    def __init__(self, macs: t.Collection[str], asked: t.Iterable[str]) -> None:
+        self.times: dict[tuple[str, str], tuple[str, float]] = {}
+        self.asked = set(asked)
+        self._macs = frozenset(macs)
+        # By MAC address and whether it is an answer; and the machines that do not matter, by address.
+        self._unasked: dict[tuple[str, bool], int] = {}
+        self._strangers: dict[str, int] = {}
+
+    def add(self, mac: str, address: str, *, reply: bool) -> None:
+        known = self.times.get((mac, address))
+        if known is None and not self._counts(mac, address, reply=reply):
+            return
+        if known is None or reply or known[0] == LEARNED:
+            self.times[mac, address] = (PROBE if reply else LEARNED, time.monotonic())
+
+    def _counts(self, mac: str, address: str, *, reply: bool) -> bool:
+        asked = address in self.asked
+        if mac in self._macs:
+            return asked or _has_room(self._unasked, (mac, reply), MOST_ADDRESSES)
+        return asked and _has_room(self._strangers, address, _MOST_STRANGERS)
+
+
+def _has_room(counts: dict[_KeyT, int], key: _KeyT, most: int) -> bool:
+    counts[key] = counts.get(key, 0) + 1
+    return counts[key] <= most
 
 
 class _Uplink:
@@ -65,7 +106,7 @@ class _Uplink:
         # Our own source addresses, by network, and those that NICs form of their MAC address.
         self._sources: dict[ipaddress.IPv6Network, bytes] = {}
         self._formed: list[str] = []
-        self._heard: dict[tuple[str, str], tuple[str, float]] = {}
+        self._heard = _Heard(macs, (*questions.ipv4, *questions.ipv6))
         self._skipped: set[str] = set()
         packets.attach_filter(self.socket, frames.socket_filter())
         self.socket.bind((endpoint.name, packets.ETH_P_ALL))
@@ -78,13 +119,15 @@ class _Uplink:
             return
         source = network.network_address.packed[:8] + self._host_part
         self._sources[network] = source
-        self._formed += [_mac.eui64(mac, network) for mac in sorted(self._macs)]
+        formed = [_mac.eui64(mac, network) for mac in sorted(self._macs)]
+        self._formed += formed
+        self._heard.asked.update(formed)
         group = frames.multicast_mac(frames.solicited_node(source))
         self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, _MEMBERSHIP.pack(self._index, _MULTICAST, 6, group))
 
     def questions(self, number: int, listener: Listener) -> t.Iterator[bytes]:
         """Yield the frames of a round: for what was not answered in those before."""
-        answered = {address for _mac, address in self._heard}
+        answered = {address for _mac, address in self._heard.times}
         own, link_local = self._own, self._sources[_LINK_LOCAL]
         for address in self._questions.ipv4:
             # Repeated whoever has answered: another machine may have the address as well.
@@ -106,15 +149,15 @@ class _Uplink:
                 yield frames.solicitation(own, link_local, ipaddress.IPv6Address(address).packed)
 
     def receive(self) -> None:
-        with contextlib.suppress(OSError):  # none is left, or the uplink is gone
-            while True:
-                data, address = self.socket.recvfrom(2048)
-                if address[2] != packets.PACKET_OUTGOING:
+        with contextlib.suppress(OSError):  # the uplink is gone
+            for data, outgoing in packets.received(self.socket):
+                if not outgoing:
                     self._take(data)
 
     def _take(self, data: bytes) -> None:
         for network in frames.advertised_prefixes(data):
-            self._join(network)
+            if len(self._sources) < _MOST_NETWORKS + len(self._questions.prefixes):
+                self._join(network)
         question = frames.solicited(data, self._sources.values())
         if question is not None:
             mac, destination, target = question
@@ -124,10 +167,7 @@ class _Uplink:
         if statement is None or statement.tentative:
             return
         # What comes to our own address was asked for.
-        reply = statement.reply and data[:6] == self._own
-        known = self._heard.get((statement.mac, statement.address))
-        if known is None or reply or known[0] == LEARNED:
-            self._heard[statement.mac, statement.address] = (PROBE if reply else LEARNED, time.monotonic())
+        self._heard.add(statement.mac, statement.address, reply=statement.reply and data[:6] == self._own)
 
     def send(self, frame: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -135,14 +175,12 @@ class _Uplink:
 
     def answers(self) -> Answers:
         now = time.monotonic()
-        asked = {*self._questions.ipv4, *self._questions.ipv6, *self._formed}
         return Answers(
             tuple(
                 Sighting(mac, address, source, CONFIRMED if source == PROBE else CLAIMED, now - when, self.name)
-                for (mac, address), (source, when) in self._heard.items()
-                if mac in self._macs or address in asked
+                for (mac, address), (source, when) in self._heard.times.items()
             ),
-            frozenset(asked - self._skipped),
+            frozenset(self._heard.asked - self._skipped),
         )
 
 

@@ -9,22 +9,29 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _text, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 # What all of these servers accept in a file without quotes (RFC 1123).
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
-_KEYS = ("mac", "address", "addresses", "hostname", "name")
+_HOSTNAME_LENGTH = 253
+# What dnsmasq takes for something else than a host name in a dhcp-host: the length of a lease, or to give none.
+_NOT_DNSMASQS = re.compile(r"ignore|infinite|[0-9]+[smhdwSMHDW]?")
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """The addresses that a server gives to a MAC address; ``hostname`` is "" without one."""
+    """The addresses that a server gives to a MAC address; ``hostname`` is "" without one.
+
+    ``hostname_path`` is the path of the option that it is from.
+    """
 
     mac: str
     ipv4: str | None
     ipv6: tuple[str, ...]
     hostname: str
+    hostname_path: str = ""
 
 
 def parse(declared: t.Any) -> list[Reservation]:
@@ -62,10 +69,13 @@ def _reservation(entry: t.Any, path: str) -> Reservation:
     several = entry.get("addresses") or []
     if isinstance(several, (str, bytes, t.Mapping)) or not isinstance(several, t.Iterable):
         raise MacvtapError(f"must be a list of addresses, not {several!r}", path=join_path(path, "addresses"))
-    declared = [entry["address"]] if entry.get("address") else list(several)
-    if not declared:
+    several = list(several)
+    if entry.get("address") and several:
+        raise MacvtapError("address is set too; use one of them", path=join_path(path, "addresses"))
+    if not entry.get("address") and not several:
         raise MacvtapError("address or addresses is required", path=path)
-    addresses = [_address(one, join_path(path, "address")) for one in declared]
+    addresses = [_address(one, join_path(path, f"addresses[{index}]")) for index, one in enumerate(several)]
+    addresses = addresses or [_address(entry["address"], join_path(path, "address"))]
     ipv4 = [str(one) for one in addresses if one.version == 4]
     if len(ipv4) > 1:
         raise MacvtapError(
@@ -73,34 +83,55 @@ def _reservation(entry: t.Any, path: str) -> Reservation:
             path=join_path(path, "addresses"),
         )
     ipv6 = tuple(str(one) for one in addresses if one.version == 6)
-    return Reservation(mac, ipv4[0] if ipv4 else None, ipv6, _hostname(entry, path))
+    return Reservation(mac, ipv4[0] if ipv4 else None, ipv6, *_hostname(entry, path))
 
 
 def _address(text: t.Any, path: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    _values.check_zone(str(text), path)
     try:
         # With the length of its network, as in a guest's own configuration.
         address = ipaddress.ip_interface(str(text)).ip
     except ValueError as exc:
         raise MacvtapError(f"{text!r} is not an IP address", path=path) from exc
-    if address.is_multicast or address.is_unspecified or address.is_loopback or address.is_link_local:
+    special = address.is_multicast or address.is_unspecified or address.is_loopback or address.is_link_local
+    if special or address == _BROADCAST or getattr(address, "ipv4_mapped", None):
         raise MacvtapError(f"{text} is no address that a DHCP server gives", path=path)
     return address
 
 
-def _hostname(entry: t.Mapping[str, t.Any], path: str) -> str:
+def _hostname(entry: t.Mapping[str, t.Any], path: str) -> tuple[str, str]:
+    """Return the host name, and the path of the option that it is from."""
     option = "hostname" if entry.get("hostname") else "name"
-    name = str(entry.get(option) or "")
+    name, path = str(entry.get(option) or ""), join_path(path, option)
     if name and not _HOSTNAME.fullmatch(name):
+        raise MacvtapError(f"{name!r} is not a host name: letters, digits and hyphens, and dots between", path=path)
+    if len(name) > _HOSTNAME_LENGTH:
         raise MacvtapError(
-            f"{name!r} is not a host name: letters, digits and hyphens, and dots between", path=join_path(path, option)
+            f"the host name has {len(name)} characters, and at most {_HOSTNAME_LENGTH} are valid", path=path
         )
-    return name
+    if _is_ipv4(name):
+        raise MacvtapError(f"{name!r} is an IP address and not a host name", path=path)
+    return name, path
+
+
+def _is_ipv4(name: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Address(name))
+    except ValueError:
+        return False
 
 
 def dnsmasq(reservations: t.Iterable[Reservation]) -> str:
-    """Return lines for a file of dnsmasq's configuration (dhcp-host)."""
+    """Return lines for a file of dnsmasq's configuration (dhcp-host).
+
+    :raises MacvtapError: dnsmasq would not take a host name for one.
+    """
     lines = []
     for one in reservations:
+        if _NOT_DNSMASQS.fullmatch(one.hostname):
+            meaning = "that the NIC gets no address" if one.hostname == "ignore" else "the length of a lease"
+            message = f"for dnsmasq {one.hostname!r} is not a host name, but {meaning}. Use another one"
+            raise MacvtapError(message, path=one.hostname_path)
         addresses = [*([one.ipv4] if one.ipv4 else []), *(f"[{address}]" for address in one.ipv6)]
         lines.append(",".join(filter(None, (f"dhcp-host={one.mac}", *addresses, one.hostname))))
     return "".join(f"{line}\n" for line in lines)

@@ -27,6 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     MOST_ADDRESSES,
     Awaited,
     Findings,
+    Found,
     Guest,
     Questions,
     Sighting,
@@ -94,7 +95,7 @@ class Search:
                 self._listener.listen(request.listen)
             while True:
                 findings, found = self._look()
-                lacking = waiting.missing(self.guests, found, awaited) if awaited else []
+                lacking = self._lacking(findings, found)
                 if not lacking or awaited is None:
                     return self._result(findings, found)
                 remaining = begin + awaited.timeout - time.monotonic()
@@ -105,6 +106,13 @@ class Search:
                 self._use(hv.observe(request.domains))
         finally:
             self._listener.close()
+
+    def _lacking(self, findings: Findings, found: waiting.Known) -> list[waiting.Lacking]:
+        awaited, named = self._request.wait_for, self._request.domains or ()
+        return waiting.missing(self.guests, found, self._others(findings), awaited, named) if awaited else []
+
+    def _others(self, findings: Findings) -> dict[str, list[Found]]:
+        return guests.others(self._request.macs or (), self.guests, findings, self._request.stale_after)
 
     def _use(self, host: Host) -> None:
         request, self.host = self._request, host
@@ -174,8 +182,6 @@ class Search:
     def _result(self, findings: Findings, found: dict[tuple[str, int], list[t.Any]]) -> dict[str, t.Any]:
         request = self._request
         names = {guest.uuid: guest.name for guest in self.guests}
-        own = {mac for guest in self.guests for nic in guest.nics for mac in nic.macs}
-        others = [mac for mac in request.macs or () if mac not in own]
         failures = sorted(answers.failure for answers in self._by_probe.values() if answers.failure)
         if failures:
             self._warnings[f"not asked: {_text.join_names(failures)}"] = None
@@ -190,6 +196,6 @@ class Search:
         return {
             "changed": False,
             "guests": guests.report(self.guests, found, findings, reached_by),
-            "others": guests.others(others, findings, request.stale_after),
+            "others": guests.report_others(self._others(findings)),
             "warnings": [*warnings, *merging.conflicts(self.guests, findings)],
         }

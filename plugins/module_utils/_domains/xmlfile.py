@@ -15,7 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mountinfo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mountinfo, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, schema, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
@@ -43,11 +43,11 @@ def open_file(path: str, *, write: Write, backup: Backup | None = None, in_place
     """Read the domain XML file at ``path``; a symbolic link is followed, and stays.
 
     ``write`` replaces a file's content, ``backup`` copies a file before it is first written and returns the copy's
-    name. Neither is called without a change. ``in_place`` is whether ``write`` may write into a file that cannot be
-    replaced.
+    name. Neither is called without a change. With ``in_place``, ``write`` may write into a file that it cannot replace.
 
     :raises MacvtapError: it cannot be read, or it is not the XML of a domain.
     """
+    _values.check_path(path, _OPTION)
     return DomainFile(os.path.realpath(path), path, write, backup, in_place=in_place)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, guard_recorders, loader
 
 Nic = t.Tuple[str, str]
 _WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
@@ -21,10 +21,12 @@ class Failures(t.NamedTuple):
     warnings: list[str]
 
 
-def put_on(nics: t.Sequence[Nic], *, closed: t.Collection[str] = ()) -> Failures:
+def put_on(
+    nics: t.Sequence[Nic], *, closed: t.Collection[str] = (), indexes: t.Mapping[str, int] | None = None
+) -> Failures:
     """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``.
 
-    Those without a guard are not touched.
+    Those without a guard are not touched, nor links that have not the index of ``indexes``: they are others by now.
     """
     found, guards, warnings = list(nics), None, []
     try:
@@ -37,10 +39,16 @@ def put_on(nics: t.Sequence[Nic], *, closed: t.Collection[str] = ()) -> Failures
         found = [one for one in nics if one[1] in guards]
         if found:
             made = loader.Loader(guards)
-            made.on(found, closed=closed)
+            made.on(found, closed=closed, indexes=indexes)
             warnings = made.warnings
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
-        return _failures(found, guards, exc, closed)
+        reasons = guard_recorders.reasons(exc, {mac for _link, mac in found})
+        each = {mac: [one for one in found if one[1] == mac] for mac in reasons}
+        failures = [_failures(each[mac], guards, why, closed) for mac, why in reasons.items()]
+        return Failures(
+            {link: error for one in failures for link, error in one.refused.items()},
+            [warning for one in failures for warning in one.warnings],
+        )
     return Failures({}, warnings)
 
 
@@ -121,12 +129,12 @@ class Arrival:
         self._link = ""
 
 
-def moved(nics: t.Sequence[Nic]) -> Failures:
+def moved(nics: t.Sequence[Nic], indexes: t.Mapping[str, int]) -> Failures:
     """As :func:`put_on` for links that have another MAC address now: a guard of the former one goes."""
-    failures = put_on(nics)
+    failures = put_on(nics, indexes=indexes)
     try:
         guards = loader.stored()
-        former = [link for link, mac in nics if mac not in guards]
+        former = {link: indexes[link] for link, mac in nics if mac not in guards}
         if former:
             loader.Loader(guards).off(former)
     except ImportError:

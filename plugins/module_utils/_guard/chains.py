@@ -13,6 +13,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_commands,
+    guard_links,
     guard_recorders,
     model,
     rules,
@@ -73,6 +74,15 @@ def owners(states: t.Sequence[State], host: Host) -> dict[tuple[str, int], str |
     """Return whose links planned guards are on, and which of theirs have none any more, by name and index."""
     former = {link: None for state in states for link in host.state(state.mac).links}
     found = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
+    return {(link, host.links[link].index): mac for link, mac in found.items() if link in host.links}
+
+
+def unrecorded(host: Host, records: guard_links.Known) -> dict[tuple[str, int], str | None]:
+    """Return whose the links are that have a guard and no record, by name and index.
+
+    They are of an older version, or of a run that was killed. Of guards that were not asked for it is known as well.
+    """
+    found = {link: state.mac for state in host.guards.values() for link in state.links if link not in records.owners}
     return {(link, host.links[link].index): mac for link, mac in found.items() if link in host.links}
 
 

@@ -97,38 +97,43 @@ def add_guard(name: str, sets: t.Sequence[Object], rules: t.Sequence[Object]) ->
     ]
 
 
-def add_link(link: str, mac: str, index: int | None, guard: str) -> list[Object]:
+def add_link(link: str, mac: str, index: int | None, guard: str, former: t.Sequence[Object] | None) -> list[Object]:
     """Return the commands that hand all that a link sends to the chain ``guard``.
 
     With an ``index``, only that very link's: kernels may keep the chain when the link is gone, and the name may be
-    given to the link of another guest.
+    given to the link of another guest. ``former`` are the rules that were listed of the chain on the link, None without
+    such a chain. If something else has changed it since, the kernel refuses the commands: the name may have been given
+    to another link, whose guard is not to be replaced.
     """
     left = {"meta": {"key": "oif"}}
     same = [] if index is None else [{"match": {"op": "==", "left": left, "right": str(index)}}]
-    return _only_rule(link, mac, _ANY if index is None else str(index), [*same, {"jump": {"target": guard}}])
+    return _only_rule(link, mac, _ANY if index is None else str(index), [*same, {"jump": {"target": guard}}], former)
 
 
-def close_link(link: str, mac: str, now: float) -> list[Object]:
+def close_link(link: str, mac: str, now: float, former: t.Sequence[Object] | None) -> list[Object]:
     """Return the commands that let nothing out of the link that will have this name, for a NIC with a guard.
 
-    Those of :func:`add_link` open it, and otherwise the time: ``now`` is in seconds since 1970.
+    Those of :func:`add_link` open it, and otherwise the time: ``now`` is in seconds since 1970. ``former`` is as there.
     """
     until = int(now) + CLOSED_SECONDS
     early = {"match": {"op": "<", "left": {"meta": {"key": "time"}}, "right": until}}
-    return _only_rule(link, mac, f"{_CLOSED}@{until}", [early, {"drop": None}])
+    return _only_rule(link, mac, f"{_CLOSED}@{until}", [early, {"drop": None}], former)
 
 
-def _only_rule(link: str, mac: str, what: str, expressions: t.Sequence[Object]) -> list[Object]:
+def _only_rule(
+    link: str, mac: str, what: str, expressions: t.Sequence[Object], former: t.Sequence[Object] | None
+) -> list[Object]:
     chain = {**OF_TABLE, "name": chain_of(link)}
     hook = {"type": "filter", "hook": "egress", "prio": PRIORITY, "dev": link, "policy": "accept"}
     rule = {**OF_TABLE, "chain": chain["name"], "comment": f"{mac} {what} {link}", "expr": [*expressions]}
-    return [{"add": {"chain": {**chain, **hook}}}, {"flush": {"chain": chain}}, {"add": {"rule": rule}}]
+    # Whatever else is there by now makes one of these fail: a rule that is gone, one that has come, or a chain.
+    begin: list[Object] = [{"delete": {"chain": chain}}] if former is not None and not former else []
+    begin.append({"add" if former else "create": {"chain": {**chain, **hook}}})
+    return [*begin, *_without(chain["name"], former or ()), {"add": {"rule": rule}}]
 
 
-def remove_link(link: str) -> list[Object]:
-    """Return the commands that take away the chain on a link, which is there."""
-    chain = {"chain": {**OF_TABLE, "name": chain_of(link)}}
-    return [{"flush": chain}, {"delete": chain}]
+def _without(chain: str, rules: t.Sequence[Object]) -> list[Object]:
+    return [{"delete": {"rule": {**OF_TABLE, "chain": chain, "handle": rule["handle"]}}} for rule in rules]
 
 
 def remove_rules(link: str, rules: t.Sequence[Object]) -> list[Object]:
@@ -140,8 +145,7 @@ def remove_rules(link: str, rules: t.Sequence[Object]) -> list[Object]:
     if not rules:
         return []
     name = chain_of(link)
-    listed = [{"delete": {"rule": {**OF_TABLE, "chain": name, "handle": rule["handle"]}}} for rule in rules]
-    return [*listed, {"delete": {"chain": {**OF_TABLE, "name": name}}}]
+    return [*_without(name, rules), {"delete": {"chain": {**OF_TABLE, "name": name}}}]
 
 
 def bound(rules: t.Sequence[Object], index: int) -> str:

@@ -10,12 +10,15 @@ It is installed on the host as it is here, beside loader.py, and imports the sta
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 # How the names of chains begin that drop what they get.
 DROPPED, COUNTED = "dropped_", "counted_"
 # For how long the kernel knows when a link has last sent a forbidden frame of a kind, and of how many links.
 SECONDS, SIZE = 30 * 86400, 65535
+# libvirt's hook, udev and a task put guards on at the same time.
+_ATTEMPTS = 4
 # In the library's error if the kernel does not have what is to be listed.
 _MISSING = "No such file or directory"
 Object = t.Dict[str, t.Any]
@@ -58,13 +61,48 @@ def missing(library: t.Any, of_table: Object, rules: t.Iterable[Object], added: 
 def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Result:
     """Return what ``load`` does, which lists what there is, and adds the rest.
 
-    Two of them may do so at once when nftables was flushed. What all guards share is there for one of them by then, and
-    it is ``refused``. So it is called once more with true, to list afresh.
+    Several may do so at once: when nftables was flushed, and when a guest starts. What is there by then for one of them
+    is ``refused``, and what is gone. So it is called again with true, to list afresh.
+    """
+    for attempt in range(_ATTEMPTS - 1):
+        with contextlib.suppress(refused):
+            return load(attempt > 0)
+    return load(True)
+
+
+class PartError(Exception):
+    """Some of several guards could not be loaded: why, by MAC address. The others are loaded."""
+
+    def __init__(self, reasons: t.Mapping[str, Exception]) -> None:
+        super().__init__("; ".join(dict.fromkeys(map(str, reasons.values()))))
+        self.reasons = reasons
+
+
+def in_parts(load: t.Callable[[t.Collection[str]], None], macs: t.Collection[str]) -> None:
+    """Call ``load`` with all these MAC addresses, and with each alone if that fails.
+
+    One transaction has all or nothing: no guard is to be missing because another is damaged, or its link is odd.
+
+    :raises PartError: some could not be loaded.
     """
     try:
-        return load(False)
-    except refused:
-        return load(True)
+        afresh(lambda _again: load(macs), RuntimeError)
+    except Exception as exc:  # pylint: disable=broad-except  # a damaged file may have anything
+        if len(macs) < 2:
+            raise
+        reasons: dict[str, Exception] = {}
+        for mac in macs:
+            try:
+                load([mac])
+            except Exception as one:  # pylint: disable=broad-except
+                reasons[mac] = one
+        if reasons:
+            raise PartError(reasons) from exc
+
+
+def reasons(exc: Exception, macs: t.Iterable[str]) -> t.Mapping[str, Exception]:
+    """Return why which of these guards are not loaded: all, if the error does not name some."""
+    return exc.reasons if isinstance(exc, PartError) else dict.fromkeys(macs, exc)
 
 
 def listed(library: t.Any, what: Object) -> list[Object]:

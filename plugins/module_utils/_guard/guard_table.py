@@ -43,16 +43,17 @@ class GuardTable:
     def __init__(self) -> None:
         self._library: t.Any = importlib.import_module("nftables").Nftables()
         self._library.set_json_output(True)
-        self._recorders: set[str] = set()
 
     def rules(self, chain: str = "") -> dict[str, list[Object]]:
-        """Return the rules of all chains by the chain's name, or those of one ``chain``.
+        """Return the rules of all chains by the chain's name, or those of one ``chain``; [] of an empty chain.
 
         :raises RuntimeError: they cannot be listed. Those that are missing are {}.
         """
         found: dict[str, list[Object]] = {}
         for one in self._listed(_of_table("chain", chain) if chain else _TABLE):
-            if "rule" in one:
+            if "chain" in one:
+                found.setdefault(one["chain"]["name"], [])
+            elif "rule" in one:
                 found.setdefault(one["rule"]["chain"], []).append(one["rule"])
         return found
 
@@ -68,13 +69,18 @@ class GuardTable:
         """Whether :meth:`close` has closed a link, and nobody has opened it."""
         return nft.is_closed(self.chain_on(link))
 
-    def add(self, guard: Object) -> list[Object]:
-        """Return the commands that load a guard, given as it is stored."""
-        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-        missing = [one for one in guard["sets"] if not self._listed(_of_table("set", one["name"]))]
-        shared = guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], self._recorders)
-        rules = guard_library.in_its_words(self._library, guard["rules"])
-        return [*shared, *nft.add_guard(guard["chain"], missing, guard_links.loadable(rules))]
+    def add(self, guards: t.Iterable[Object]) -> list[Object]:
+        """Return the commands that load guards in one transaction, given as they are stored."""
+        commands: list[Object] = []
+        # What they share.
+        added: set[str] = set()
+        for guard in guards:
+            # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+            missing = [one for one in guard["sets"] if not self._listed(_of_table("set", one["name"]))]
+            commands += guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], added)
+            rules = guard_library.in_its_words(self._library, guard["rules"])
+            commands += nft.add_guard(guard["chain"], missing, guard_links.loadable(rules))
+        return commands
 
     def run(self, commands: t.Sequence[Object]) -> None:
         """Carry out commands in one transaction.
@@ -85,8 +91,6 @@ class GuardTable:
             return
         code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
         if code:
-            # What was to be added is not there.
-            self._recorders.clear()
             raise RuntimeError(" ".join(error.split())[:500])
 
     def close(self, mac: str, name: str = "") -> str:
@@ -96,13 +100,14 @@ class GuardTable:
         has that name. Linux before 6.16 has no chains for links that do not exist.
         """
         link = name or _free_name()
-        if guard_links.index_of(link) is not None:
-            return ""
-        try:
-            self.run(nft.close_link(link, mac, time.time()))
-        except RuntimeError:
-            return ""
-        return link
+        chain = nft.chain_of(link)
+        with contextlib.suppress(RuntimeError):
+            # Before it is known that there is no such link: the kernel refuses what is late.
+            former = self.rules(chain).get(chain)
+            if guard_links.index_of(link) is None:
+                self.run(nft.close_link(link, mac, time.time(), former))
+                return link
+        return ""
 
     def free(self, links: t.Iterable[str]) -> None:
         """Close these names no longer: their NICs have not come, or have no guard, or other NICs have the names."""

@@ -15,9 +15,8 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    appeared,
     chains,
-    guard_commands,
-    guard_library,
     guard_links,
     guard_recorders,
     guard_table,
@@ -26,6 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     parsing,
     rules,
     store,
+    transaction,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
@@ -60,9 +60,9 @@ class Guards:
         # As last observed.
         self.snapshot = Snapshot(-1, frozenset(), frozenset(), {}, frozenset())
         self._programs, self._ages = Programs(), chains.Ages(table)
-        self._of_table = {"family": table.family, "table": table.name}
         self._warnings: list[str] = []
         self._observed = Host({}, {})
+        self._first: t.Mapping[str, GuestLink] | None = None
         self._records = guard_links.known({})
         # Whose rules an earlier version has written.
         self._outdated: frozenset[str] = frozenset()
@@ -80,7 +80,9 @@ class Guards:
         stored = self._stored_guards()
         recorded = {link: one.mac for link, one in self._records.owners.items()}
         names = frozenset(name for _index, name in socket.if_nameindex())
-        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded, names)
+        self._first = links if self._first is None else self._first
+        new = model.new(self._first, links)
+        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded, names, new)
         present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
         self._known.save({mac for mac in present if mac})
         return self._observed
@@ -170,24 +172,29 @@ class Guards:
         return found
 
     def apply(self, steps: t.Sequence[Step[State]], journal: Journal[State]) -> None:
-        """Load all rules in one transaction, then write the file.
+        """Load all rules in one transaction, then write the file. Links that have come meanwhile get their guards, too.
 
-        :raises MacvtapError: the kernel refuses the rules, and none is loaded; or the file cannot be written.
+        A link that is gone has none, and another one of its name gets none for it.
+
+        :raises MacvtapError: the kernel refuses the rules, and none is loaded; or the file cannot be written; or a link
+            that has come has no guard.
         """
-        # The table is as it was observed: others who change it hold the lock, or put guards on new links.
-        host = replace(self._observed, links=_links())
+        # What the plan is of. The table is as it was observed, or the kernel refuses the commands.
+        planned = self._observed.links
         complete = [step for step in steps if step.before and step.after]
-        commands = self._commands(complete, host)
+        commands = self._commands(complete, planned)
 
         def load(again: bool) -> None:
-            self._table.replace(self._commands(complete, self.observe()) if again else commands)
+            if again:
+                self.observe()
+            self._table.replace(self._commands(complete, planned) if again else commands)
 
         if commands:
             for step in steps:
                 journal.record(step, RULES)
             self._loaded = (-1, {})
             generation = self._table.generation()
-            owners = chains.owners([step.after for step in steps if step.after], host)
+            owners = chains.owners([step.after for step in steps if step.after], self._still(planned))
             with guard_links.recorded(owners, self._warnings):
                 guard_recorders.afresh(load, MacvtapError)
             chains.remove_recorders(self._table, self.snapshot, [step.after for step in steps])
@@ -196,47 +203,22 @@ class Guards:
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
             self._loaded = (generation, loaded)
         # Also where others have removed the rules.
-        self._programs.follow(steps, self._observed.guards, host.links)
+        self._programs.follow(steps, self._still(planned))
         changed = [step for step in steps if step.before and step.after and step.before.stored != step.after.stored]
         if changed:
             for step in changed:
                 journal.record(step, STORE)
             self._write(changed)
+        if commands or changed:
+            appeared.put_on([step.after for step in steps if step.after], planned, _links(), self._stored())
 
-    def _commands(self, steps: t.Sequence[Step[State]], host: Host) -> list[dict[str, t.Any]]:
-        """Return the commands that carry out ``steps``: first what goes from links, then guards, then links."""
-        pairs = [(t.cast("State", step.before), t.cast("State", step.after)) for step in steps]
-        # A NIC may be about to get a name that is closed.
-        bound = {one.link: one.mac for one in host.bindings if not one.closed or one.link in host.links}
-        changed = {one.link for one in host.bindings if not one.intact}
-        gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
-        commands = [one for link in sorted(gone) for one in guard_commands.remove_link(link)]
-        loaded = [self._of_guard(before, after) for before, after in pairs]
-        policies = {new.active.policy for (_old, new), one in zip(pairs, loaded) if new.active and one}
-        commands += chains.add_recorders(policies, self.snapshot, self._of_table)
-        commands += [one for of_guard in loaded for one in of_guard]
-        for _before, after in pairs:
-            for link in after.links if after.active is not None else ():
-                current = host.links.get(link)
-                if current is not None and link not in host.state(after.mac).links:
-                    commands += guard_commands.remove_link(link) if link in changed - gone else []
-                    commands += guard_commands.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
-        return commands
+    def _commands(self, steps: t.Sequence[Step[State]], planned: t.Mapping[str, GuestLink]) -> list[dict[str, t.Any]]:
+        return transaction.commands(steps, self._still(planned), self.snapshot, self._table)
 
-    def _of_guard(self, before: State, after: State) -> list[dict[str, t.Any]]:
-        name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
-        sets = rules.sets(after.active) if after.active is not None else []
-        commands = []
-        is_new = before.active != after.active or before.outdated
-        if after.active is not None and (is_new or name not in self.snapshot.chains):
-            missing = [one for one in sets if one["name"] not in self.snapshot.sets]
-            rendered = guard_library.in_its_words(self._table.library(), rules.render(after.active))
-            commands = guard_commands.add_guard(name, missing, guard_links.loadable(rendered))
-        elif after.active is None and name in self.snapshot.chains:
-            chain = {"chain": {**self._of_table, "name": name}}
-            commands = [{"flush": chain}, {"delete": chain}]
-        unused = {*names} & self.snapshot.sets - {one["name"] for one in sets}
-        return [*commands, *({"delete": {"set": {**self._of_table, "name": one}}} for one in sorted(unused))]
+    def _still(self, planned: t.Mapping[str, GuestLink]) -> Host:
+        """Return what was observed without the links whose names others had when a plan was made; new since then."""
+        links = _links()
+        return replace(self._observed, links=model.still(planned, links), new=model.new(planned, links))
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
         entries = self._stored()
@@ -260,8 +242,7 @@ class Guards:
             if orphans := sorted(chains.orphans(self.snapshot, self._observed.names, time.time())):
                 guard_table.GuardTable().remove_orphans(orphans)
             # Links without a record are of an older version, or of a run that was killed.
-            states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
-            with guard_links.recorded(chains.owners(states, self._observed), self._warnings):
+            with guard_links.recorded(chains.unrecorded(self._observed, self._records), self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
             return False

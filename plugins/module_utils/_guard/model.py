@@ -134,9 +134,35 @@ class Host:
     recorded: t.Mapping[str, str] = field(default_factory=dict)
     # Of all links, whatever their kind.
     names: frozenset[str] = frozenset()
+    # The links that have come since this run has first looked, whoever had their names then.
+    new: frozenset[str] = frozenset()
 
     def state(self, mac: str) -> State:
         return self.guards.get(mac, State(mac))
+
+
+def still(planned: t.Mapping[str, GuestLink], links: t.Mapping[str, GuestLink]) -> dict[str, GuestLink]:
+    """Return the ``links`` but for those whose names others had that were ``planned``.
+
+    libvirt gives the name of a guest that has stopped to the next one that starts.
+    """
+    return {name: one for name, one in links.items() if planned.get(name, one).index == one.index}
+
+
+def new(former: t.Mapping[str, GuestLink], links: t.Mapping[str, GuestLink]) -> frozenset[str]:
+    """Return the names of the ``links`` that were not among the ``former`` ones, whoever had their names."""
+    return frozenset(name for name, one in links.items() if name not in former or former[name].index != one.index)
+
+
+def owners(host: Host) -> dict[str, str]:
+    """Return the NIC that each link belongs to.
+
+    A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
+    that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
+    """
+    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
+    kept = {link: state.mac for state in host.guards.values() for link in state.links}
+    return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept}
 
 
 def link_local(mac: str) -> str:

@@ -13,7 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import ETHERTYPES, Guard
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._values import check_link_name, check_range
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._values import check_link_name, check_range, check_zone
 
 # What a guest may send.
 RULES: dict[str, dict[str, t.Any]] = {
@@ -230,6 +230,7 @@ def _collapsed(networks: t.Sequence[t.Any]) -> tuple[str, ...]:
 
 
 def _network(text: str, path: str) -> t.Any:
+    check_zone(text, path)
     try:
         return ipaddress.ip_network(text.strip())
     except ValueError as exc:

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.changes import loaded, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
@@ -37,7 +38,7 @@ def plan(
     paths: dict[str, str] = {}
     named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
     indexes = {link.name: link.index for link in host.links.values()}
-    owners = _owners(host, {link: mac for entry, mac, links in named if entry.present for link in links})
+    owners = {**model.owners(host), **{link: mac for entry, mac, links in named if entry.present for link in links}}
     for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
@@ -49,20 +50,13 @@ def plan(
 
 
 def _named_links(entry: Desired, host: Host, guests: t.Mapping[str, str]) -> set[str]:
-    """Return the links that an entry names, by itself or by its domain."""
-    links = {guests.get(entry.path), entry.link} - {None}
-    return {link for link in links if link == entry.link or link in host.links}  # type: ignore[misc]
+    """Return the links that an entry names, by itself or by its domain.
 
-
-def _owners(host: Host, named: t.Mapping[str, str]) -> dict[str, str]:
-    """Return the NIC that each link belongs to.
-
-    A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
-    that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
+    What a domain had when it was asked may be another's by now, if it has come since.
     """
-    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
-    kept = {link: state.mac for state in host.guards.values() for link in state.links}
-    return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept, **named}
+    links = {guests.get(entry.path), entry.link} - {None}
+    there = host.links.keys() - host.new
+    return {link for link in links if link == entry.link or link in there}  # type: ignore[misc]
 
 
 def _after(entry: Desired, mac: str, host: Host, owners: t.Mapping[str, str], persistent: bool) -> State:
@@ -215,10 +209,19 @@ def removal(
     return replace(planned, warnings=(*planned.warnings, *warnings))
 
 
-def without_new_links(planned: Plan[State]) -> Plan[State]:
-    """Return what is left to do but for links that have appeared meanwhile: what has created them puts guards on."""
-    steps = (step for step in planned.steps if any(change.field != "links" for change in step.changes))
-    return replace(planned, steps=tuple(steps))
+def without_new_links(planned: Plan[State], new: t.Collection[str] | None = None) -> Plan[State]:
+    """Return what is left to do but for links that have appeared meanwhile: what has created them puts guards on.
+
+    Without ``new`` it may be any link.
+    """
+
+    def is_left(step: Step[State]) -> bool:
+        if any(change.field != "links" for change in step.changes):
+            return True
+        before, after = ({*one.guarded} if one else set() for one in (step.before, step.after))
+        return new is not None and not (before ^ after) <= {*new}
+
+    return replace(planned, steps=tuple(step for step in planned.steps if is_left(step)))
 
 
 def names_of(planned: Plan[State]) -> str:

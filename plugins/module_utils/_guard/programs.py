@@ -9,8 +9,8 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, loader
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import CHECKSUM, GuestLink, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, guard_loader, model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import CHECKSUM, GuestLink, Host, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 
@@ -18,7 +18,7 @@ class Programs:
     """The programs of guards. A kernel may be too old for them: guards are put on without them, with a warning."""
 
     def __init__(self) -> None:
-        self._links = loader.programs()
+        self._links = guard_loader.programs()
         self._usable: bool | None = None
         self._reason = ""
         self.warnings: list[str] = []
@@ -28,20 +28,24 @@ class Programs:
         missing = {one.name for one in links if self._policy(one) != policy}
         return missing if missing and self._is_usable(policy) else set()
 
-    def follow(
-        self, steps: t.Iterable[Step[State]], states: t.Mapping[str, State], links: t.Mapping[str, GuestLink]
-    ) -> None:
+    def follow(self, steps: t.Iterable[Step[State]], host: Host) -> None:
         """Put programs on the links of guards, and take off those of guards that are gone.
+
+        Whose link it is follows from the chain on it, or from its record, or else from its address, which a guest may
+        have changed: it is not the guard of that address then.
 
         :raises MacvtapError: the kernel refuses one.
         """
         pairs = [(step.before, step.after) for step in steps]
-        final = {**states, **{after.mac: after for _before, after in pairs if after is not None}}
+        links, owners = host.links, model.owners(host)
+        final = {**host.guards, **{after.mac: after for _before, after in pairs if after is not None}}
         desired = {link: one.active.policy for one in final.values() if one.active is not None for link in one.links}
         for before, after in pairs:
             if before is None or after is None:
                 continue
-            own = {one.name for one in links.values() if one.mac == after.mac}
+            own = {link for link, mac in owners.items() if mac == after.mac}
+            # A guest that has started meanwhile has it from the hook, with its guard.
+            own -= host.new if after.active is not None else frozenset()
             for link in sorted({*before.links, *after.links, *own} & links.keys()):
                 self._set(links[link], desired.get(link))
 
@@ -69,7 +73,7 @@ class Programs:
     def _set(self, link: GuestLink, policy: str | None) -> None:
         current = self._policy(link)
         if policy is not None and current != policy and not self._is_usable(policy):
-            self.warnings = [loader.UNCHECKED.format(reason=self._reason)]
+            self.warnings = [guard_loader.UNCHECKED.format(reason=self._reason)]
         if self._usable is False or (policy is not None and current == policy):
             return
         try:

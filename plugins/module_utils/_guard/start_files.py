@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_commands,
     guard_library,
     guard_links,
+    guard_loader,
     guard_recorders,
     guard_table,
     loader,
@@ -33,6 +34,7 @@ PARTS = {
         guard_commands,
         guard_library,
         guard_links,
+        guard_loader,
         guard_recorders,
         guard_table,
     )

@@ -30,8 +30,11 @@ def holder(link: str, mac: str, addresses: t.Sequence[str]) -> tuple[str, str] |
             for address in asked:
                 sock.send(probe(own, address))
             deadline = time.monotonic() + _SECONDS_EACH
-            while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            remaining = _SECONDS_EACH
+            # A LAN may have no end of frames.
+            while remaining > 0 and poll.poll(remaining * 1000):
                 found = claim(sock.recv(2048), own, asked)
                 if found is not None:
                     return asked[found[0]], found[1].hex(":")
+                remaining = deadline - time.monotonic()
     return None

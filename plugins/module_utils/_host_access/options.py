@@ -90,7 +90,7 @@ def _each(given: t.Sequence[str] | None, canonical: t.Callable[[str, str], str],
 
 
 def _address(given: str, path: str) -> str:
-    _check_zone(given, path)
+    _values.check_zone(given, path)
     text, slash, length = given.partition("/")
     try:
         address = ipaddress.ip_address(text)
@@ -109,7 +109,7 @@ def _address(given: str, path: str) -> str:
 
 
 def _guests(given: str, path: str) -> str:
-    _check_zone(given, path)
+    _values.check_zone(given, path)
     try:
         network = ipaddress.ip_network(given)
     except ValueError:
@@ -131,13 +131,6 @@ def _hint(given: str) -> str:
         return ", such as 192.0.2.77, 192.0.2.16/28 or 2001:db8::77"
     address = given.partition("/")[0]
     return f": {address} is inside of the network {meant}. Use {meant} for the network, or {address} for that guest"
-
-
-def _check_zone(given: str, path: str) -> None:
-    if "%" in given:
-        raise MacvtapError(
-            f"'{given}' has a zone, but the link is always the host interface. Remove the part from % on", path=path
-        )
 
 
 def _check_ordinary(given: str, network: Network, path: str) -> None:

@@ -8,7 +8,7 @@ import os
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files, _text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files, _text, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modprobe, modules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
@@ -38,12 +38,12 @@ def observe(
     loaded, because it would load it.
     """
     running = running or os.uname().release
-    release = release or running
-    if "/" in release or release.startswith("."):
-        raise MacvtapError(f"{release!r} is not a kernel release such as {running}", path="kernel")
+    release = running if release is None else release
+    _validate(release, running, config_path)
+    text, target, problem = _read_load_file(root)
     tree = modules.find_tree(release, root)
     directory = tree or f"/lib/modules/{release}"
-    paths = (config_path,) if config_path else config.config_paths(release, running, root)
+    paths = (config_path,) if config_path is not None else config.config_paths(release, running, root)
     loaded = modules.find_loaded(root)
     host = Host(
         release=release,
@@ -55,8 +55,9 @@ def observe(
         modules_dir=tree,
         config_path=config_path,
         installed=modules.find_installed(root),
-        load_file=_read(config.under(root, LOAD_FILE)),
-        load_target=_files.target(config.under(root, LOAD_FILE)),
+        load_file=text,
+        load_target=target,
+        load_problem=problem,
         distribution=_distribution(root),
         loaded_modules=loaded,
         blockers=modprobe.find_blockers(root, running=release == running),
@@ -65,6 +66,14 @@ def observe(
     if probe and host.is_running and not config_path and (host.active or MACVTAP not in host.dep.options):
         return _probed(host, probe(), root)
     return host
+
+
+def _validate(release: str, running: str, config_path: str | None) -> None:
+    if not release or "/" in release or "\0" in release or release.startswith("."):
+        raise MacvtapError(f"{release!r} is not a kernel release such as {running}", path="kernel")
+    _values.check_path(release, "kernel")
+    if config_path is not None:
+        _values.check_path(config_path, "config_path")
 
 
 def apply(
@@ -80,8 +89,6 @@ def apply(
         journal.record(step)
         if isinstance(step.after, LoadedModule):
             modprobe.call(["modprobe", step.after.name], run, root)
-        elif isinstance(step.before, LoadedModule):
-            modprobe.call(["modprobe", "-r", step.before.name], run, root)
         elif isinstance(step.after, LoadFile) and step.after.target is not None:
             _files.write_link(config.under(root, step.path), step.after.target, option="persistent")
         else:
@@ -91,9 +98,8 @@ def apply(
 
 def _check_unchanged(step: Step[Resource], root: str) -> None:
     if isinstance(step.before, LoadFile) or isinstance(step.after, LoadFile):
-        path = config.under(root, step.path)
-        text = _read(path)
-        if step.before != (None if text is None else LoadFile(step.path, text, _files.target(path))):
+        text, target, _problem = _read_load_file(root)
+        if step.before != (None if text is None and target is None else LoadFile(step.path, text, target)):
             raise MacvtapError(
                 f"{step.path} was changed by something else while this ran, and was left alone. Run the task again",
                 path="persistent",
@@ -105,6 +111,16 @@ def _probed(host: Host, probe: Probe, root: str) -> Host:
     loaded = modules.find_loaded(root)
     active = modules.find_active(loaded, root) or ((PROBE,) if probe.works else ())
     return replace(host, probe=probe, loaded_modules=loaded, active=active)
+
+
+def _read_load_file(root: str) -> tuple[str | None, str | None, str]:
+    """Return the text of LOAD_FILE, the target if it is a symbolic link, and why it cannot be read."""
+    path = config.under(root, LOAD_FILE)
+    target = _files.target(path)
+    try:
+        return _files.read(path), target, ""
+    except MacvtapError as exc:
+        return None, target, str(exc)
 
 
 def _read(path: str) -> str | None:

@@ -86,6 +86,8 @@ class Host:
     """The text of LOAD_FILE, or None if it does not exist."""
     load_target: str | None = None
     """The target if LOAD_FILE is a symbolic link, else None. A link to /dev/null masks a vendor's file."""
+    load_problem: str = ""
+    """Why LOAD_FILE, which exists, cannot be read."""
     distribution: frozenset[str] = frozenset()
     """ID and ID_LIKE of os-release."""
     loaded_modules: frozenset[str] = frozenset()
@@ -147,15 +149,21 @@ class SupportResult:
 
 @dataclass(frozen=True)
 class LoadedModule:
+    """The module and those that it needs. ``loaded_before`` are the modules that were loaded before it."""
+
     name: str
+    loaded_before: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class LoadFile:
-    """A file of modules-load.d. ``target`` is set if it is a symbolic link."""
+    """A file of modules-load.d.
+
+    ``target`` is set if it is a symbolic link, and ``text`` is None if that leads to no file.
+    """
 
     path: str
-    text: str
+    text: str | None
     target: str | None = None
 
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import blockers, support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
     MODULE,
+    MODULES,
     Desired,
     Host,
     LoadedModule,
@@ -67,11 +69,13 @@ def _plan_module(desired: Desired, host: Host, result: SupportResult) -> Plan[Re
             path="persistent",
             **returned(host, result),
         )
+    if persistent and host.load_problem:
+        raise MacvtapError(host.load_problem, path="persistent", **returned(host, result))
     if persistent and not _names_module(host.load_file):
         steps.append(_load_file_step(_load_file(host)))
     if not host.active:
         # Last, so that no later failure leaves a module loaded.
-        steps.append(_load_step(before=False))
+        steps.append(_load_step(host))
     return Plan(tuple(steps), _warnings(host, result))
 
 
@@ -87,13 +91,16 @@ def _why_not_now(host: Host) -> str:
 
 
 def undo(steps: t.Sequence[Step[Resource]], host: Host) -> Plan[Resource]:
-    """Plan the way from ``host`` back to the state before ``steps``, except for a file that was changed meanwhile."""
+    """Plan the way from ``host`` back to the state before ``steps``.
+
+    A file that was changed meanwhile is left alone. So are modules: unloading one removes the links of its kinds that
+    no process has open, which may be shims, or networks of containers. Nor can it be known which run has loaded it.
+    """
     reverse: list[Step[Resource]] = []
-    warnings = []
+    warnings: list[str] = []
     for step in reversed(steps):
         if isinstance(step.after, LoadedModule):
-            if host.active:
-                reverse.append(_load_step(before=True))
+            warnings += _stays_loaded(step.after, host)
         elif isinstance(step.after, LoadFile):
             original = step.before if isinstance(step.before, LoadFile) else None
             current = _load_file(host)
@@ -102,6 +109,14 @@ def undo(steps: t.Sequence[Step[Resource]], host: Host) -> Plan[Resource]:
             elif current != original:
                 warnings.append(f"{LOAD_FILE} was changed by something else while this ran, and is left as it is now")
     return Plan(tuple(reverse), tuple(warnings))
+
+
+def _stays_loaded(thing: LoadedModule, host: Host) -> tuple[str, ...]:
+    current = {*host.loaded_modules, *([MODULE] if host.active else [])} - thing.loaded_before
+    names = [name for name in MODULES.values() if name in current]
+    stay = "stay" if len(names) > 1 else "stays"
+    why = "a module without links has no effect, and unloading it could remove links that something else has created"
+    return (f"{_text.join_names(names)} {stay} loaded: {why}",) if names else ()
 
 
 def returned(host: Host, result: SupportResult) -> dict[str, t.Any]:
@@ -139,12 +154,13 @@ def _names_module(load_file: str | None) -> bool:
 
 
 def _load_file(host: Host) -> LoadFile | None:
-    return None if host.load_file is None else LoadFile(LOAD_FILE, host.load_file, host.load_target)
+    absent = host.load_file is None and host.load_target is None
+    return None if absent else LoadFile(LOAD_FILE, host.load_file, host.load_target)
 
 
 def _load_file_step(before: LoadFile | None) -> Step[Resource]:
     """Return the step that adds the module to the file. Existing lines stay: they may be hand-written."""
-    text = before.text if before else ""
+    text = before.text if before else None
     if not text:
         return _file_step(before, LoadFile(LOAD_FILE, _LOAD_TEXT))
     end = "" if text.endswith("\n") else "\n"
@@ -157,13 +173,7 @@ def _file_step(before: LoadFile | None, after: LoadFile | None) -> Step[Resource
     return Step(MODULE, before, after, (change,), old or "", new or "", path=LOAD_FILE)
 
 
-def _load_step(*, before: bool) -> Step[Resource]:
-    thing = LoadedModule(MODULE)
-    return Step(
-        MODULE,
-        thing if before else None,
-        None if before else thing,
-        (Change(MODULE, "loaded", before, not before, Impact.NONE),),
-        {"loaded": before},
-        {"loaded": not before},
-    )
+def _load_step(host: Host) -> Step[Resource]:
+    change = Change(MODULE, "loaded", False, True, Impact.NONE)
+    thing = LoadedModule(MODULE, host.loaded_modules)
+    return Step(MODULE, None, thing, (change,), {"loaded": False}, {"loaded": True})

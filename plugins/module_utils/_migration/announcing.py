@@ -22,8 +22,6 @@ _ETH_P_RARP, _REQUEST_REVERSE = 0x8035, 3
 _MINIMUM = 60
 # When they are sent, in seconds: a frame may be lost. So long after the last one may take what has to wait on the link.
 _TIMES, _PATIENCE = (0.0, 0.1, 0.3), 0.7
-# How many frames of one NIC are read before the clock and the others are looked at: there may be no end of them.
-_AT_ONCE = 64
 
 
 class Announced(t.NamedTuple):
@@ -92,13 +90,9 @@ class _Path:
             self._failure = exc.strerror or str(exc)
 
     def receive(self) -> None:
-        """Look at what has arrived, until one frame was seen to leave; at so much only that others have their turn."""
+        """Look at what has arrived, until one frame was seen to leave."""
         with contextlib.suppress(OSError):
-            for _number in range(_AT_ONCE):
-                _data, address = self.receiving.recvfrom(64)
-                self.seen = self.seen or address[2] == packets.PACKET_OUTGOING
-                if self.seen:
-                    return
+            self.seen = self.seen or any(outgoing for _data, outgoing in packets.received(self.receiving))
 
     def reason(self) -> str:
         """Return why the address is not heard, "" if it is."""

@@ -46,10 +46,12 @@ T = t.TypeVar("T")
 
 
 class Rule(t.NamedTuple):
-    """A rule: its expressions and its comment, as the kernel has them."""
+    """A rule: its expressions, its comment and its handle, as the kernel has them."""
 
     expressions: bytes
     userdata: bytes
+    # The kernel gives none of a table twice.
+    handle: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
     A rule with a set of its own has but the number of that set.
     """
     found = hashlib.sha256()
-    for expressions, userdata in rules:
+    for expressions, userdata, _handle in rules:
         if _MEMBER_OF_SET in expressions:
             return None
         start = 0
@@ -215,19 +217,16 @@ def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
 
 def _rule(message: bytes) -> tuple[str, Rule]:
     # Not by _parse: there are tens of thousands of them.
-    at, end, chain, expressions, userdata = 0, len(message), b"", b"", b""
+    at, end = 0, len(message)
+    # The chain, the handle, the expressions and the comment.
+    found = {2: b"", 3: b"", 4: b"", 7: b""}
     while at + 4 <= end:
         length, kind = ATTRIBUTE.unpack_from(message, at)
         kind &= TYPE
-        start, stop = at + 4, at + length
-        if kind == 2:
-            chain = message[start:stop]
-        elif kind == 4:
-            expressions = message[start:stop]
-        elif kind == 7:
-            userdata = message[start:stop]
+        if kind in found:
+            found[kind] = message[at + 4 : at + length]
         at += max(length, 4) + 3 & ~3
-    return text(chain), Rule(expressions, userdata)
+    return text(found[2]), Rule(found[4], found[7], found[3])
 
 
 def _socket() -> socket.socket:

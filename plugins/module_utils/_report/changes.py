@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -22,14 +23,11 @@ def changes(before: t.Any, after: Values) -> list[dict[str, t.Any]]:
 
     :raises MacvtapError: ``before`` is not such a report, or one of another version.
     """
-    if not isinstance(before, t.Mapping) or before.get("version") != VERSION or "hosts" not in before:
-        raise MacvtapError(f"the earlier report is not the JSON of a report of version {VERSION}: make a new one")
-    result: list[dict[str, t.Any]] = []
     try:
-        # A host that only one of them has inspected would seem to have lost, or got, all that it has.
-        former, seen = _things(before), {one["name"]: one["inspected"] for one in before["hosts"]}
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise MacvtapError(f"the earlier report is damaged ({type(exc).__name__}: {exc}): make a new one") from exc
+        former, seen = _read(before)
+    except MacvtapError as exc:
+        raise MacvtapError(f"the earlier report {exc.message}") from exc
+    result: list[dict[str, t.Any]] = []
     current = _things(after)
     compared = {one["name"] for one in after["hosts"] if one["inspected"] and seen.get(one["name"])}
     for key in [*current, *(key for key in former if key not in current)]:
@@ -37,6 +35,32 @@ def changes(before: t.Any, after: Values) -> list[dict[str, t.Any]]:
             continue
         result += _of(key, former.get(key), current.get(key))
     return result
+
+
+def parse(text: str) -> Values:
+    """Return the earlier report that a file has.
+
+    :raises MacvtapError: it has none, or one of another version. The message goes on after the name of the file.
+    """
+    try:
+        report = json.loads(text)
+    except (ValueError, RecursionError):
+        report = None
+    _read(report)
+    return t.cast("Values", report)
+
+
+def _read(report: t.Any) -> tuple[dict[tuple[str, str], dict[str, t.Any]], dict[str, bool]]:
+    """Return all that is compared of an earlier report, and whether each host was inspected.
+
+    A host that only one of two reports has inspected would seem to have lost, or got, all that it has.
+    """
+    if not isinstance(report, t.Mapping) or report.get("version") != VERSION or "hosts" not in report:
+        raise MacvtapError(f"is not the JSON of a report of version {VERSION}")
+    try:
+        return _things(report), {one["name"]: bool(one["inspected"]) for one in report["hosts"]}
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise MacvtapError(f"is damaged ({type(exc).__name__}: {exc})") from exc
 
 
 def _of(key: tuple[str, str], before: Values | None, after: Values | None) -> t.Iterator[dict[str, t.Any]]:

@@ -132,11 +132,15 @@ def _unknown(found: Values) -> t.Iterator[str]:
 
 
 def _uplinks(host: Host, found: Values, rows: t.Sequence[Values]) -> list[dict[str, t.Any]]:
-    """Return the links that NICs and links are on, and the parents of those that are VLAN links."""
+    """Return the links that NICs and links are on, and what the VLAN links among them are on."""
     used = {row["uplink"] for row in rows if row["uplink"]}
     used |= {name for network in found.get("networks") or () for name in network.get("interfaces") or ()}
     by_name = {link["name"]: link for link in found.get("links") or ()}
-    used |= {by_name[name]["parent"] for name in used if name in by_name and by_name[name].get("kind") == "vlan"}
+    more = used
+    while more:
+        vlans = (by_name[name] for name in more if name in by_name and by_name[name].get("kind") == "vlan")
+        more = {link["parent"] for link in vlans} - used
+        used |= more
     return [
         {
             "name": name,

@@ -15,7 +15,7 @@ Values = t.Mapping[str, t.Any]
 _TEMPLATE = pathlib.Path(__file__).with_name("page.html.j2")
 
 
-def page(report: Values, changes: t.Sequence[Values] = (), *, title: str, made: str) -> str:
+def page(report: Values, changes: t.Sequence[Values] = (), *, title: str, made: str, remark: str = "") -> str:
     """Return the report as HTML. ``made`` is when it was made, as text. Everything that hosts report is escaped."""
     # Ansible's own engine does not escape.
     from jinja2 import Environment, StrictUndefined
@@ -37,6 +37,7 @@ def page(report: Values, changes: t.Sequence[Values] = (), *, title: str, made: 
         changes=changes,
         title=title,
         made=made,
+        remark=remark,
         columns=columns,
         picture=picture,
         summary=text.summary(report),

@@ -133,20 +133,27 @@ def summary(report: Values) -> str:
     return ", ".join(parts)
 
 
-def table(report: Values, changes: t.Iterable[Values] = ()) -> str:
+def table(report: Values, changes: t.Iterable[Values] = (), remark: str = "") -> str:
     """Return the report as lines of text: a table of all NICs, remarks, and the numbers."""
     rows = nic_rows(report)
     lines = aligned(rows) if len(rows) > 1 else []
-    return "\n".join([*lines, *remarks(report), *changed(changes), summary(report)])
+    return "\n".join([*lines, *remarks(report), *_remark(remark), *changed(changes), summary(report)])
 
 
-def markdown(report: Values, changes: t.Iterable[Values] = ()) -> str:
+def _remark(remark: str) -> t.Iterator[str]:
+    """Yield what the caller remarks, if anything."""
+    if remark:
+        yield printable(remark)
+
+
+def markdown(report: Values, changes: t.Iterable[Values] = (), remark: str = "") -> str:
     """Return the report as Markdown."""
     rows = nic_rows(report)
     lines = ["# Guests on macvtap", "", f"{summary(report)}.", ""]
     if len(rows) > 1:
         lines += [_row(rows[0]), _row(["---"] * len(rows[0]), escape=False), *map(_row, rows[1:]), ""]
-    for title, more in (("Remarks", remarks(report)), ("Changes", changed(changes)), ("Conflicts", _conflicts(report))):
+    remarked = (*remarks(report), *_remark(remark))
+    for title, more in (("Remarks", remarked), ("Changes", changed(changes)), ("Conflicts", _conflicts(report))):
         items = [f"- {_escaped(line)}" for line in more]
         lines += [f"## {title}", "", *items, ""] if items else []
     return "\n".join(lines)

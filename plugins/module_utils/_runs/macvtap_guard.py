@@ -9,6 +9,7 @@ import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, options, planner, selinux
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
@@ -35,6 +36,10 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         return guests.links(asked, params["uri"])
 
     def plan(host: Host, links: t.Mapping[str, str]) -> t.Any:
+        for one in desired:
+            if one.link in host.new:
+                message = f"another link has got the name {one.link} while this task ran. Run it again"
+                raise MacvtapError(message, path=join_path(one.path, "link"))
         return planner.plan(desired, host, links, persistent=params["persistent"])
 
     warnings: list[str] = []
@@ -49,6 +54,8 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
             plan=plan,
             apply=host.apply,
             undo=planner.undo,
+            # A guest may start at any time. The links that come before its guard is in the file are guarded by apply.
+            verify=lambda _planned, host, links: planner.without_new_links(plan(host, links), host.new),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

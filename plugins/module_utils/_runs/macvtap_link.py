@@ -75,7 +75,8 @@ class _Stages:
     def _put_guards(self, links: t.Sequence[Link], new: bool) -> t.Mapping[str, MacvtapError]:
         """Put stored guards on links that are new or have another MAC address, before guests can use them."""
         nics = [(link.name, link.mac) for link in links if link.kind == "macvtap" and link.mac]
-        failures = attached.put_on(nics) if new else attached.moved(nics)
+        indexes = {link.name: link.index for link in links}
+        failures = attached.put_on(nics, indexes=indexes) if new else attached.moved(nics, indexes)
         self._warnings += failures.warnings
         return failures.refused
 

@@ -8,19 +8,15 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging, options, waiting
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging, options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.agent import sightings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     CLAIMED,
-    CONFIRMED,
     LEARNED,
     MOST_ADDRESSES,
     RUNNING,
-    SHUT_OFF,
-    STALE,
     Awaited,
     Findings,
-    Found,
     Guest,
     Nic,
     Sighting,
@@ -46,6 +42,8 @@ def test_networks_and_addresses_to_ask_for() -> None:
         ("lan", "neither an IP address nor a network"),
         ("224.0.0.0/24", "no address or network of guests"),
         ("127.0.0.1", "no address or network of guests"),
+        ("2001:db8::1%eth0", "has a zone"),
+        ("2001:db8::%eth0/64", "has a zone"),
         ("", "neither an IP address nor a network"),
     ],
 )
@@ -70,35 +68,14 @@ def test_numbers_of_wait_for(name: str, value: int) -> None:
     assert error.value.path == f"wait_for.{name}"
 
 
-def found(address: str, state: str = CLAIMED) -> Found:
-    return Found(address, state, "learned", ("learned",))
-
-
-@pytest.mark.parametrize(
-    ("awaited", "enough"),
-    [
-        (Awaited(), True),
-        (Awaited(2), True),
-        (Awaited(3), False),
-        (Awaited(family="ipv6"), True),
-        (Awaited(2, family="ipv6"), False),
-        (Awaited(state=CONFIRMED), False),
-    ],
-)
-def test_what_is_waited_for(awaited: Awaited, enough: bool) -> None:
-    guest = Guest("web1", "u1", RUNNING, (Nic(A),))
-    known = [found("192.0.2.7"), found("2001:db8::7"), found("fe80::7"), found("192.0.2.8", STALE)]
-    assert (waiting.missing([guest], {("web1", 0): known}, awaited) == []) is enough
-
-
-def test_the_error_says_who_lacks_what() -> None:
-    guests = [Guest("web1", "u1", RUNNING, (Nic(A),)), Guest("web2", "u2", SHUT_OFF, (Nic(A),))]
-    awaited = Awaited(2, "ipv4")
-    lacking = waiting.missing(guests, {("web1", 0): [found("192.0.2.7")], ("web2", 0): []}, awaited)
-    assert waiting.message(lacking, awaited) == (
-        "after 60 seconds these NICs do not have 2 IPv4 addresses that are claimed: "
-        f"web1 {A} (has 1), web2 {A} (shut_off)"
-    )
+@pytest.mark.parametrize("option", ["domains", "macs"])
+def test_nothing_to_wait_for_is_refused(option: str) -> None:
+    declared = {"count": 1, "family": "any", "state": CLAIMED, "timeout": 60}
+    with pytest.raises(MacvtapError, match="is empty") as error:
+        options.awaited(declared, {"domains": ["web1"], "macs": [A], option: []})
+    assert error.value.path == option
+    assert options.awaited(declared, {"domains": None, "macs": None}) == Awaited()
+    assert options.awaited(None, {"domains": [], "macs": []}) is None
 
 
 def test_an_agents_answer_is_its_guests() -> None:

@@ -57,12 +57,41 @@ def test_isc() -> None:
         ({"mac": A, "address": "192.0.2.9"}, f"{A} is declared twice"),
         ({"mac": B, "address": "192.0.2.7"}, "192.0.2.7 is declared twice"),
         ({"mac": B, "address": "192.0.2.9", "name": "web1\ndhcp-script=/x"}, "is not a host name"),
+        ({"mac": B, "address": "255.255.255.255"}, r"\[1\]\.address: .*no address that a DHCP server gives"),
+        ({"mac": B, "address": "::ffff:192.0.2.9"}, "no address that a DHCP server gives"),
+        ({"mac": B, "addresses": ["192.0.2.9", "lan"]}, r"\[1\]\.addresses\[1\]: 'lan' is not an IP address"),
+        ({"mac": B, "address": "2001:db8::9%\ndhcp-script=/x"}, r"\[1\]\.address: .* has a zone"),
+        (
+            {"mac": B, "address": "192.0.2.9", "addresses": ["2001:db8::9"]},
+            r"\[1\]\.addresses: address is set too; use one of them",
+        ),
+        ({"mac": B, "address": "192.0.2.9", "hostname": "a." * 126 + "bc"}, r"\[1\]\.hostname: .* has 254 characters"),
+        # dnsmasq would give this address instead.
+        ({"mac": B, "address": "192.0.2.9", "name": "192.0.2.77"}, r"\[1\]\.name: '192.0.2.77' is an IP address"),
         ("web1", "must be a dictionary"),
     ],
 )
 def test_what_cannot_be_reserved(nic: t.Any, message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
         dnsmasq_hosts([NICS[0], nic])
+
+
+@pytest.mark.parametrize("name", ["ignore", "infinite", "12", "0", "1h", "1H", "2w", "2W", "3s", "5d", "7m"])
+@pytest.mark.parametrize("option", ["hostname", "name"])
+def test_host_names_that_mean_something_else_to_dnsmasq(name: str, option: str) -> None:
+    nics = [NICS[0], {"mac": B, "address": "192.0.2.9", option: name}]
+    with pytest.raises(AnsibleFilterError, match=rf"\[1\]\.{option}: for dnsmasq '{name}' is not a host name"):
+        dnsmasq_hosts(nics)
+    assert kea_reservations(nics)[1]["hostname"] == name
+    assert f'host-name "{name}"' in isc_hosts(nics)
+
+
+@pytest.mark.parametrize(
+    "name", ["Ignore", "Infinite", "h", "m5", "5mm", "12x", "1w2", "1.2", "12.example", "a." * 126 + "b"]
+)
+def test_host_names_that_dnsmasq_takes_for_what_they_are(name: str) -> None:
+    nics = [{"mac": B, "address": "192.0.2.9", "hostname": name}]
+    assert dnsmasq_hosts(nics) == f"dhcp-host={B},192.0.2.9,{name}\n"
 
 
 @pytest.mark.parametrize("nics", [None, "web1", {"mac": A}])

@@ -84,7 +84,7 @@ def host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         def close(self, _mac: str, _name: str) -> str:
             return str(ATTACHED.get("target"))
 
-        def on(self, links: t.Iterable[tuple[str, str]], *, closed: t.Collection[str]) -> None:
+        def on(self, links: t.Iterable[tuple[str, str]], *, closed: t.Collection[str], **_how: object) -> None:
             if made.refuses:
                 raise RuntimeError("no room")
             ((link, _mac),) = links

@@ -52,6 +52,12 @@ def test_a_file_that_cannot_be_validated_is_written_with_a_warning(
     assert warning.startswith("not validated against libvirt's schema: ")
 
 
+@pytest.mark.parametrize("name", ["", "\0", "/srv/web1\0.xml", "/srv/\ud800.xml"])
+def test_what_cannot_be_a_path_is_refused(name: str) -> None:
+    with pytest.raises(MacvtapError, match=r"^xml_file: "):
+        xmlfile.open_file(name, write=never)
+
+
 BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
     f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 10}'>" for n in range(12)
 )

@@ -33,9 +33,11 @@ def test_only_a_declared_name_may_be_another_nics_later() -> None:
 
 
 def test_what_opens_a_link_replaces_what_closed_it() -> None:
-    close, opened = nft.close_link(NAME, A, 1e9), nft.add_link(NAME, A, 7, "guard_x")
-    # One chain, at one hook, that is emptied first.
-    assert close[:2] == opened[:2]
+    close = nft.close_link(NAME, A, 1e9, None)
+    opened = nft.add_link(NAME, A, 7, "guard_x", [{**one, "handle": 3} for one in listed(close)])
+    # One chain, at one hook, without the rule that was there.
+    assert close[0]["create"] == opened[0]["add"]
+    assert opened[1] == {"delete": {"rule": {**nft.OF_TABLE, "chain": nft.chain_of(NAME), "handle": 3}}}
     assert [len(listed(one)) for one in (close, opened)] == [1, 1]
     assert nft.is_closed(listed(close))
     assert not nft.is_closed(listed(opened))
@@ -46,12 +48,12 @@ def test_what_opens_a_link_replaces_what_closed_it() -> None:
 @pytest.mark.parametrize(
     ("commands", "orphan"),
     [
-        (nft.close_link("web0", A, 1e9), False),
-        (nft.close_link("web0", A, 1e9 - nft.CLOSED_SECONDS), True),
-        (nft.add_link(NAME, A, 7, "guard_x"), True),
+        (nft.close_link("web0", A, 1e9, None), False),
+        (nft.close_link("web0", A, 1e9 - nft.CLOSED_SECONDS, None), True),
+        (nft.add_link(NAME, A, 7, "guard_x", None), True),
         # A kernel may have it ready for the next link of that name, which is as likely as not to be the same guest's.
-        (nft.add_link("macvtap0", A, 7, "guard_x"), False),
-        (nft.add_link("web0", A, None, "guard_x"), False),
+        (nft.add_link("macvtap0", A, 7, "guard_x", None), False),
+        (nft.add_link("web0", A, None, "guard_x", None), False),
     ],
 )
 def test_what_does_nothing_without_a_link_is_left_over(commands: t.Sequence[nft.Object], orphan: bool) -> None:
@@ -68,13 +70,13 @@ def test_what_an_earlier_version_has_closed_is_known() -> None:
 @pytest.mark.parametrize(
     ("commands", "mac"),
     [
-        (nft.add_link("macvtap0", A, 7, "guard_x"), A),
-        (nft.add_link("macvtap0", A, 8, "guard_x"), ""),
-        (nft.add_link("macvtap0", A, None, "guard_x"), ""),
-        (nft.close_link(NAME, A, 1e9), A),
-        (nft.close_link(NAME, B, 1e9), B),
+        (nft.add_link("macvtap0", A, 7, "guard_x", None), A),
+        (nft.add_link("macvtap0", A, 8, "guard_x", None), ""),
+        (nft.add_link("macvtap0", A, None, "guard_x", None), ""),
+        (nft.close_link(NAME, A, 1e9, None), A),
+        (nft.close_link(NAME, B, 1e9, None), B),
         # Any NIC may have got a name that was declared.
-        (nft.close_link("web0", A, 1e9), ""),
+        (nft.close_link("web0", A, 1e9, None), ""),
         ([], ""),
     ],
 )
@@ -85,12 +87,26 @@ def test_whose_link_it_is_follows_from_the_chain(commands: t.Sequence[nft.Object
 @pytest.mark.parametrize(
     ("commands", "text"),
     [
-        (nft.close_link(NAME, A, 1e9), "nothing that the guest sends gets out before 01:47:40 UTC"),
+        (nft.close_link(NAME, A, 1e9, None), "nothing that the guest sends gets out before 01:47:40 UTC"),
         # Its time is over.
-        (nft.close_link(NAME, A, 1e9 - nft.CLOSED_SECONDS), "the guest may send anything"),
+        (nft.close_link(NAME, A, 1e9 - nft.CLOSED_SECONDS, None), "the guest may send anything"),
         # The kernel cannot close it.
         ([], "the guest may send anything"),
     ],
 )
 def test_what_a_link_without_its_guard_lets_out_is_said(commands: t.Sequence[nft.Object], text: str) -> None:
     assert nft.lets_out(listed(commands), 1e9) == text
+
+
+@pytest.mark.parametrize(
+    ("former", "commands"),
+    [
+        (None, ["create chain", "add rule"]),
+        # The kernel does not delete a chain that has got rules since.
+        ([], ["delete chain", "create chain", "add rule"]),
+        ([{"handle": 3}, {"handle": 5}], ["add chain", "delete rule", "delete rule", "add rule"]),
+    ],
+)
+def test_nothing_replaces_what_it_has_not_seen(former: list[nft.Object] | None, commands: list[str]) -> None:
+    for found in (nft.add_link("macvtap0", A, 7, "guard_x", former), nft.close_link("macvtap0", A, 1e9, former)):
+        assert [f"{verb} {kind}" for one in found for verb, what in one.items() for kind in what] == commands

@@ -103,6 +103,8 @@ def test_rules_of_others_are_no_guard(edit: t.Callable[[list[t.Any]], t.Any]) ->
     [
         ({"addresses": ["192.0.2.1/24"]}, r"addresses\[0\]: .*did you mean 192.0.2.0/24 or 192.0.2.1"),
         ({"addresses": ["web1"]}, r"addresses\[0\]: 'web1' is not an IP address"),
+        ({"addresses": ["192.0.2.1", "2001:db8::1%eth0"]}, r"addresses\[1\]: '2001:db8::1%eth0' has a zone"),
+        ({"peers": ["2001:db8::%eth0/64"]}, r"peers\[0\]: '2001:db8::%eth0/64' has a zone"),
         ({"addresses": ["224.0.0.1"]}, r"addresses\[0\]: 224.0.0.1 is not an address that a guest can have"),
         ({"addresses": ["0.0.0.0"]}, r"addresses\[0\]: 0.0.0.0 is not an address"),  # noqa: S104
         ({"addresses": ["192.0.2.1", "learned"]}, "addresses: learned cannot be combined"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import html.parser
 import re
 import typing as t
+from dataclasses import replace
 
 import pytest
 from fleet import declared, found, iface, mac, many
@@ -98,15 +99,18 @@ def test_what_hosts_report_is_text(name: str) -> None:
     assert re.sub("[\x00-\x1f]", "�", name) in read.text
 
 
-NIC = st.fixed_dictionaries({"uplink": st.sampled_from([None, "eth0", "eth0.10", "eth1"])})
+NAMES = ["eth0", "eth1", "eth0.10", "eth0.10.20", "eth0.10.30", "v4", "v5"]
+NIC = st.fixed_dictionaries({"uplink": st.sampled_from([None, *NAMES])})
+# Any VLAN link on any other, itself among them, or on a link that the report has not.
+PARENTS = st.fixed_dictionaries({name: st.sampled_from([*NAMES, "eth9"]) for name in NAMES[2:]})
+NESTED = {"eth0.10": "eth0", "eth0.10.20": "eth0.10", "eth0.10.30": "eth0.10", "v4": "eth0.10.30", "v5": "eth1"}
 
 
-@given(st.lists(NIC, max_size=12))
-def test_no_box_of_a_picture_covers_another(nics: list[dict[str, t.Any]]) -> None:
-    vlan = {"kind": "vlan", "parent": "eth0", "vlan_id": 10}
-    link = {"exists": True, "kind": "", "parent": None, "vlan_id": None, "mtu": 1500, "carrier": True, "unfit": None}
-    link["speed"] = 10000
-    uplinks = [{**link, "name": "eth0"}, {**link, **vlan, "name": "eth0.10"}, {"name": "eth1", "exists": False}]
+def drawn_of(nics: t.Sequence[t.Mapping[str, t.Any]], parents: t.Mapping[str, str]) -> Picture:
+    link: dict[str, t.Any] = {"exists": True, "kind": "", "parent": None, "vlan_id": None, "speed": 10000}
+    link.update(mtu=1500, carrier=True, unfit=None)
+    vlans = [{**link, "kind": "vlan", "vlan_id": 10, "name": name, "parent": on} for name, on in parents.items()]
+    uplinks = [{**link, "name": "eth0"}, *vlans, {"name": "eth1", "exists": False}]
     empty: dict[str, t.Any] = {
         "guest": "web",
         "mac": A,
@@ -117,9 +121,36 @@ def test_no_box_of_a_picture_covers_another(nics: list[dict[str, t.Any]]) -> Non
         "state": "",
     }
     rows = [{**empty, "drift": [], "restart": [], "pending": None, **nic} for nic in nics]
-    drawn = picture({"uplinks": uplinks, "nics": rows})
+    return picture({"uplinks": uplinks, "nics": rows})
+
+
+@given(st.lists(NIC, max_size=12), st.one_of(st.just(NESTED), PARENTS))
+def test_a_picture_has_each_nic_and_link_once_and_no_box_covers_another(
+    nics: list[dict[str, t.Any]], parents: dict[str, str]
+) -> None:
+    drawn = drawn_of(nics, parents)
     assert sorted(box.row for box in drawn.boxes if box.row is not None) == list(range(len(nics)))
+    titles = [box.title for box in drawn.boxes if box.row is None]
+    assert sorted(titles) == sorted({*NAMES, *(["no uplink"] if any(not nic["uplink"] for nic in nics) else [])})
     check(drawn)
+
+
+def test_vlan_links_in_vlan_links_have_columns_of_their_own() -> None:
+    nics = [{"uplink": name} for name in NAMES]
+    columns = {box.title: box.x for box in drawn_of(nics, NESTED).boxes if box.row is None}
+    assert columns == {"eth0": 0, "eth1": 0, "eth0.10": 240, "v5": 240, "eth0.10.20": 480, "eth0.10.30": 480, "v4": 720}
+    assert {box.x for box in drawn_of(nics, NESTED).boxes if box.row is not None} == {960}
+    # As it is with VLAN links on uplinks only, and without any.
+    for parents in (dict.fromkeys(NAMES[2:], "eth0"), {}):
+        drawn = drawn_of(nics[:2], parents)
+        assert ({box.x for box in drawn.boxes if box.row is not None}, drawn.width) == ({480}, 820)
+
+
+def test_a_host_that_reports_endless_vlan_links_has_a_picture() -> None:
+    chain = {f"v{number}": f"v{number - 1}" for number in range(1, 2000)}
+    drawn = drawn_of([], {"v0": "eth0", **chain})
+    assert len(drawn.boxes) == 2002
+    assert drawn.width < 3000
 
 
 def check(drawn: Picture) -> None:
@@ -136,3 +167,16 @@ def check(drawn: Picture) -> None:
         for below in drawn.curves:
             if (curve.x1, curve.x2) == (below.x1, below.x2) and curve.y2 < below.y2:
                 assert curve.y1 <= below.y1
+
+
+def test_the_links_below_a_vlan_link_in_a_vlan_link_are_in_the_report() -> None:
+    below = {"eth0.10.20": "eth0.10", "eth0.10": "eth0"}
+    links = [Link(name, 20 + n, "vlan", on, 2, None, A, 1500) for n, (name, on) in enumerate(below.items())]
+    macvtap = Link("macvtap0", 9, "macvtap", "eth0.10.20", 2, "bridge", A, up=True)
+    whole = overview.overview({"hv1": {"declared": {}, "found": found(macvtap, *links)}})
+    assert [link["name"] for link in whole["hosts"][0]["uplinks"]] == ["eth0", "eth0.10", "eth0.10.20"]
+    # Which no kernel has.
+    endless = overview.overview(
+        {"hv1": {"declared": {}, "found": found(macvtap, links[0], replace(links[1], parent="eth0.10.20"))}}
+    )
+    assert [link["name"] for link in endless["hosts"][0]["uplinks"]] == ["eth0.10", "eth0.10.20"]
