@@ -45,6 +45,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import table
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def conflict_table(conflicts: t.Any, gaps: t.Sequence[t.Any] = ()) -> str:
@@ -58,5 +59,5 @@ def conflict_table(conflicts: t.Any, gaps: t.Sequence[t.Any] = ()) -> str:
 class FilterModule:
     """The entry point for Ansible."""
 
-    def filters(self) -> dict[str, t.Callable[..., str]]:
-        return {"conflict_table": conflict_table}
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return untrusted.filters(conflict_table)

@@ -47,6 +47,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import reservations
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def dnsmasq_hosts(nics: t.Any) -> str:
@@ -61,4 +62,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"dnsmasq_hosts": dnsmasq_hosts}
+        return untrusted.filters(dnsmasq_hosts)

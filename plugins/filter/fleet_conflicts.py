@@ -139,6 +139,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def fleet_conflicts(fleet: t.Any) -> list[dict[str, t.Any]]:
@@ -153,4 +154,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_conflicts": fleet_conflicts}
+        return untrusted.filters(fleet_conflicts)

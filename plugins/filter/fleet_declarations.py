@@ -47,7 +47,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import host_variables
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import host_variables, untrusted
 
 
 def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
@@ -64,4 +64,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_declarations": fleet_declarations}
+        return untrusted.filters(fleet_declarations)

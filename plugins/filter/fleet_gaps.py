@@ -57,6 +57,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def fleet_gaps(fleet: t.Any) -> list[dict[str, str]]:
@@ -71,4 +72,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_gaps": fleet_gaps}
+        return untrusted.filters(fleet_gaps)

@@ -53,7 +53,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import host_variables
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import host_variables, untrusted
 
 
 def fleet_looks(hosts: t.Any, hostvars: t.Any, variable: str = "macvtap_plan") -> dict[str, t.Any]:
@@ -69,4 +69,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_looks": fleet_looks}
+        return untrusted.filters(fleet_looks)

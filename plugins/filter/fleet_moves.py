@@ -103,6 +103,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 if t.TYPE_CHECKING:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import moves
@@ -209,4 +210,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_moves": fleet_moves}
+        return untrusted.filters(fleet_moves)

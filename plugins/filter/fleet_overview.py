@@ -77,6 +77,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import overview
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def fleet_overview(fleet: t.Any) -> dict[str, t.Any]:
@@ -91,4 +92,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_overview": fleet_overview}
+        return untrusted.filters(fleet_overview)

@@ -42,6 +42,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import plans
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def fleet_plan(fleet: t.Any) -> list[str]:
@@ -56,4 +57,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_plan": fleet_plan}
+        return untrusted.filters(fleet_plan)

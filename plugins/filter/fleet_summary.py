@@ -49,6 +49,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet as fleets
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import summary
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def fleet_summary(fleet: t.Any, conflicts: t.Sequence[t.Any] = ()) -> list[str]:
@@ -63,4 +64,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_summary": fleet_summary}
+        return untrusted.filters(fleet_summary)

@@ -48,6 +48,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import undeclared
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def fleet_undeclared(fleet: t.Any, by_host: bool = False) -> list[str] | dict[str, list[str]]:
@@ -62,4 +63,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"fleet_undeclared": fleet_undeclared}
+        return untrusted.filters(fleet_undeclared)

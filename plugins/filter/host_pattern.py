@@ -42,6 +42,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
+
 # Nothing in them means anything in a pattern.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _NOBODY = "localhost,!localhost"
@@ -69,5 +71,5 @@ def _code(number: int) -> str:
 class FilterModule:
     """The entry point for Ansible."""
 
-    def filters(self) -> dict[str, t.Callable[..., str]]:
-        return {"host_pattern": host_pattern}
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return untrusted.filters(host_pattern)

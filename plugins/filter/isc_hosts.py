@@ -45,6 +45,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import reservations
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import FAMILIES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def isc_hosts(nics: t.Any, family: str = "ipv4") -> str:
@@ -61,4 +62,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"isc_hosts": isc_hosts}
+        return untrusted.filters(isc_hosts)

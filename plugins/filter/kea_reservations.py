@@ -43,6 +43,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import reservations
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import FAMILIES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def kea_reservations(nics: t.Any, family: str = "ipv4") -> list[dict[str, t.Any]]:
@@ -59,4 +60,4 @@ class FilterModule:
     """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"kea_reservations": kea_reservations}
+        return untrusted.filters(kea_reservations)

@@ -68,6 +68,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
 
 
 def mac_address(seed: t.Any, *names: t.Any, prefix: str = "52:54:00", taken: t.Iterable[str] = ()) -> str:
@@ -91,5 +92,5 @@ def mac_address(seed: t.Any, *names: t.Any, prefix: str = "52:54:00", taken: t.I
 class FilterModule:
     """The entry point for Ansible."""
 
-    def filters(self) -> dict[str, t.Callable[..., str]]:
-        return {"mac_address": mac_address}
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return untrusted.filters(mac_address)

@@ -116,6 +116,16 @@ options:
     type: list
     elements: str
     default: []
+  merge:
+    description:
+      - Hosts, or groups of hosts, of other sources that are guests. They get the address and the groups of the guest of
+        that name.
+      - A guest that is called as any other host is left out, because who names guests could take over that host.
+        V(all) has all hosts but the hypervisors.
+    type: list
+    elements: str
+    default: []
+    version_added: 1.0.0
   group:
     description: Name of the group that has all guests.
     type: str
@@ -133,7 +143,9 @@ options:
 notes:
   - Several hypervisors may have defined a guest of one UUID. It is a guest of the one where it runs. Different guests
     of one name have the name of their hypervisor added, as in C(web1_hv2).
-  - A guest that is called as one of the hypervisors is left out, with a warning.
+  - A guest that is called as a hypervisor, a group, the controller itself (V(localhost)) or a host of another source is
+    left out, with a warning. See O(merge). So this file must be read after the other sources.
+  - A cache keeps what hypervisors have answered. Those that have not are asked again each time.
 seealso:
   - module: linuxvirt.macvtap.macvtap_guest_addresses_info
 """
@@ -169,20 +181,20 @@ cache_timeout: 3600
 import contextlib
 import os
 import pathlib
+import time
 import typing as t
-from dataclasses import replace
 
-from ansible.errors import AnsibleParserError
+from ansible import constants
+from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.display import Display
-from ansible.utils.unsafe_proxy import wrap_var
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory as guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, reports, ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors, hypervisor_answers, untrusted
 
 display = Display()
 
@@ -197,10 +209,51 @@ _RANGES = {
 }
 
 
+# The options of ssh by which it reaches guests through their hypervisors, by the names of these.
+Jumps = t.Dict[str, str]
+
+
+class _Groups:
+    """Stands for an inventory, and records which groups are made and what is put into them."""
+
+    def __init__(self, inventory: t.Any) -> None:
+        self._inventory = inventory
+        self._children: list[tuple[str, str]] = []
+        self.names: dict[str, None] = {}
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._inventory, name)
+
+    def add_group(self, group: str) -> str:
+        self.names[group] = None
+        return group
+
+    def add_child(self, group: str, child: str) -> bool:
+        self._children.append((group, child))
+        return True
+
+    def add_host(self, host: str, group: str) -> str:
+        self.add_child(group, host)
+        return host
+
+    def replay(self) -> None:
+        """Do what was recorded.
+
+        :raises AnsibleError: a group would be its own child.
+        """
+        for name in self.names:
+            self._inventory.add_group(name)
+        for group, child in self._children:
+            self._inventory.add_child(group, child)
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """The entry point for Ansible."""
 
     NAME = "linuxvirt.macvtap.guests"
+    inventory: t.Any
+    _others: t.AbstractSet[str] = frozenset()
+    """Names of hosts, which no group may have."""
 
     def verify_file(self, path: str) -> bool:
         """Whether the file is one of this plugin's, by its name."""
@@ -223,23 +276,29 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 ways.networks(self.get_option("direct_networks"), "direct_networks"),
             )
             answers = self._answers(path, cache=cache)
-            self._add(answers, self._reports(answers), rules)
+            found, jumps = self._reports(answers, rules)
+            self._add(found, answers.keys(), rules, jumps)
         except MacvtapError as exc:
             # Ansible shows the text of each error of a chain.
             raise AnsibleParserError(f"{path}: {exc}") from None
 
-    def _answers(self, path: str, *, cache: bool) -> dict[str, t.Any]:
+    def _answers(self, path: str, *, cache: bool) -> hypervisor_answers.Answers:
         """Return what the hypervisors answered, from the cache if it has that."""
         question = self._question(path)
-        if not self.get_option("cache"):
-            return self._ask(question)
-        key = self.get_cache_key(path)
-        if cache:
-            try:
-                return t.cast("dict[str, t.Any]", self._cache[key])
-            except KeyError:
-                pass
-        self._cache[key] = answers = self._ask(question)
+        key = self.get_cache_key(path) if self.get_option("cache") else None
+        now, known = time.time(), None
+        if key is not None and cache:
+            with contextlib.suppress(KeyError):
+                known = hypervisor_answers.stored(self._cache[key], self.get_option("cache_timeout"), now)
+        ask_others = self.get_option("probe") and self.get_option("ask_others")
+        try:
+            answers = hypervisor_answers.gather(question, known, ask_others=ask_others)
+        except ask_hypervisors.AskError as exc:
+            raise MacvtapError(f"the hypervisors could not be asked: {exc}", path="hypervisors") from exc
+        if key is not None:
+            new = hypervisor_answers.to_store(answers, known.asked if known else now)
+            if new is not None and new != known:
+                self._cache[key] = new.as_dict()
         return answers
 
     def _question(self, path: str) -> ask_hypervisors.Question:
@@ -256,6 +315,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.get_option("timeout"),
             self.get_option("run_timeout") + self.get_option("listen"),
             self.get_option("forks"),
+            (*ways.CONNECTION, segments.VARIABLE),
         )
 
     def _sources(self, path: str) -> tuple[str, ...]:
@@ -276,98 +336,118 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             )
         return tuple(read)
 
-    def _ask(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
-        """Return the answers of the hypervisors by name: ``result``, ``connection`` and maybe ``others``."""
-        answers = self._ask_once(question)
-        if not (self.get_option("probe") and self.get_option("ask_others")):
-            return answers
-        found = {}
-        for name, answer in answers.items():
-            # Whoever has not answered is named later.
-            with contextlib.suppress(MacvtapError):
-                found[name] = reports.guests(_value(answer["result"], "guests"))
-        macs = guests.macs_for_others(found)
-        if macs and len(found) > 1:
-            arguments = {**question.arguments, "macs": list(macs), "agent": False, "listen": 0}
-            # A host that is down is not waited for again.
-            again = replace(question, arguments=arguments, pattern=",".join(sorted(found)))
-            for name, answer in self._ask_once(again).items():
-                answers[name]["others"] = answer["result"]
-        return answers
-
-    def _ask_once(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
-        try:
-            return ask_hypervisors.ask(question)
-        except ask_hypervisors.AskError as exc:
-            raise MacvtapError(f"the hypervisors could not be asked: {exc}", path="hypervisors") from exc
-
-    def _reports(self, answers: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """Return the guests of each hypervisor that has answered, with what the others have found."""
+    def _reports(self, answers: hypervisor_answers.Answers, rules: ways.Rules) -> tuple[dict[str, t.Any], Jumps]:
+        """Return the guests of each hypervisor that has answered, with what the others have found, and the ways."""
         if not answers:
             display.warning(f"{self.NAME}: hypervisors: no host matches {self.get_option('hypervisors')!r}")
         found: dict[str, t.Any] = {}
         others: dict[str, t.Any] = {}
+        jumps: Jumps = {}
+        missing: dict[tuple[str, str], list[str]] = {}
         for name, answer in sorted(answers.items()):
             try:
-                found[name] = reports.guests(_value(answer["result"], "guests"))
-                if "others" in answer:
-                    others[name] = reports.others(_value(answer["others"], "others"))
+                of_host = hypervisor_answers.guests_of(answer)
+                if rules.jump != ways.NEVER:
+                    jumps[name] = hypervisor_answers.jump(answer)
+                found[name] = of_host
+                others[name] = hypervisor_answers.others_of(answer)
             except MacvtapError as exc:
                 what = "what it knows of others is" if name in found else "its guests are"
-                display.warning(f"{self.NAME}: {name}: {what} missing: {exc}")
+                missing.setdefault((what, str(exc)), []).append(name)
+        for (what, reason), names in missing.items():
+            display.warning(f"{self.NAME}: {_text.join_names(names)}: {what} missing: {reason}")
         known = guests.with_others(found, others)
-        return {name: self._with_segments(known[name], answers[name]["connection"]) for name in known}
+        return {name: self._with_segments(known[name], answers[name]) for name in known}, jumps
 
-    def _with_segments(self, found: t.Any, variables: t.Mapping[str, t.Any]) -> t.Any:
-        declared = variables.get(segments.VARIABLE)
-        if declared is None:
-            return found
+    def _with_segments(self, found: t.Any, answer: t.Mapping[str, t.Any]) -> t.Any:
+        host = answer["connection"]["inventory_hostname"]
+        declared = answer["connection"].get(segments.VARIABLE)
         try:
-            return guests.with_segments(found, *segments.read(declared))
+            hypervisor_answers.require_readable(answer, (segments.VARIABLE,))
+            return found if declared is None else guests.with_segments(found, *segments.read(declared))
         except MacvtapError as exc:
-            display.warning(f"{self.NAME}: {variables['inventory_hostname']}: {exc}")
+            display.warning(f"{self.NAME}: {host}: its guests are in no segment: {exc}")
             return found
 
-    def _add(self, answers: t.Mapping[str, t.Any], found_by: t.Mapping[str, t.Any], rules: ways.Rules) -> None:
+    def _add(
+        self, found_by: t.Mapping[str, t.Any], hypervisors: t.Collection[str], rules: ways.Rules, jumps: Jumps
+    ) -> None:
         found, warnings = guests.guests(found_by, rules)
         for warning in warnings:
             display.warning(f"{self.NAME}: {warning}")
+        hosts = frozenset(self.inventory.hosts)
+        self._others = frozenset({*hosts, *hypervisors, *constants.LOCALHOST})
         self.inventory.add_group(self.get_option("group"))
+        own = {self._sanitize_group_name(group) for guest in found for group in guest.groups}
+        groups = frozenset({*self.inventory.groups, *own})
+        names = guests.Names(frozenset(hypervisors), groups, hosts, self._merged(), frozenset(constants.LOCALHOST))
+        added = {}
         for guest in found:
-            if not reports.is_usable(guest.name):
-                display.warning(f"{self.NAME}: {guest.name!r} on {guest.hypervisor} cannot be a host's name; left out")
-                continue
-            if guest.name in answers:
-                display.warning(f"{self.NAME}: {guest.name} on {guest.hypervisor} is called as a hypervisor; left out")
-                continue
-            self._add_guest(guest, answers[guest.hypervisor]["connection"])
+            problem = guests.problem_of(guest.name, names)
+            if problem:
+                self._leave_out(guest, problem)
+            else:
+                self._add_guest(guest, jumps)
+                added[guest.name] = guest
+        self._construct(added)
 
-    def _add_guest(self, guest: guests.InventoryGuest, connection: t.Mapping[str, t.Any]) -> None:
+    def _leave_out(self, guest: guests.InventoryGuest, problem: str) -> None:
+        display.warning(f"{self.NAME}: {guest.name!r} on {guest.hypervisor} {problem}; left out")
+
+    def _construct(self, added: t.Mapping[str, guests.InventoryGuest]) -> None:
+        """Give guests the variables and groups of the user's own, and leave out who is called as such a group."""
+        inventory, strict = self.inventory, self.get_option("strict")
+        groups = {name: _Groups(inventory) for name in added}
+        for name, recorder in groups.items():
+            composed = inventory.get_host(name).get_vars()
+            self._set_composite_vars(self.get_option("compose"), composed, name, strict=strict)
+            composed = inventory.get_host(name).get_vars()
+            # Ansible would have a host and a group of one name be the same in some places.
+            self.inventory = recorder
+            try:
+                self._add_host_to_composed_groups(self.get_option("groups"), composed, name, strict=strict)
+                self._add_host_to_keyed_groups(self.get_option("keyed_groups"), composed, name, strict=strict)
+            finally:
+                self.inventory = inventory
+        made = {group for recorder in groups.values() for group in recorder.names}
+        for name, recorder in groups.items():
+            if name in made:
+                self._leave_out(added[name], "is called as a group")
+                inventory.remove_host(inventory.get_host(name))
+                continue
+            try:
+                recorder.replay()
+            except AnsibleError as exc:
+                display.warning(f"{self.NAME}: {name} is not in all of keyed_groups: {exc}")
+
+    def _merged(self) -> frozenset[str]:
+        """Return the hosts of other sources that may be guests."""
+        declared = self.get_option("merge")
+        if "all" in declared:
+            return frozenset(self.inventory.hosts)
+        groups = [self.inventory.groups[name] for name in declared if name in self.inventory.groups]
+        return frozenset({*declared, *(host.name for group in groups for host in group.get_hosts())})
+
+    def _sanitize_group_name(self, name: str) -> str:
+        """Return the name of a group, which is no host's: a group that is called as a host hides that host.
+
+        Ansible leaves only letters, digits and underscores in it. Before ansible-core 2.19 it would be a template.
+        """
+        safe = str(BaseInventoryPlugin._sanitize_group_name(name))
+        if safe in self._others:
+            display.warning(f"{self.NAME}: the group {safe} is called {safe}_, because a host is called {safe}")
+            safe += "_"
+        return safe
+
+    def _add_guest(self, guest: guests.InventoryGuest, jumps: Jumps) -> None:
         self.inventory.add_host(guest.name, group=self.get_option("group"))
         values: dict[str, t.Any] = {"macvtap_guest": guest.values}
         if guest.address is not None:
             values["ansible_host"] = guest.address
         if guest.jumps:
-            values["ansible_ssh_common_args"] = ways.jump(connection)
+            values["ansible_ssh_common_args"] = jumps[guest.hypervisor]
         for name, value in values.items():
             # What hypervisors and guests say is no template.
-            self.inventory.set_variable(guest.name, name, wrap_var(value))
+            self.inventory.set_variable(guest.name, name, untrusted.data(value))
         for group in guest.groups:
             self.inventory.add_host(guest.name, group=self.inventory.add_group(self._sanitize_group_name(group)))
-        strict = self.get_option("strict")
-        composed = self.inventory.get_host(guest.name).get_vars()
-        self._set_composite_vars(self.get_option("compose"), composed, guest.name, strict=strict)
-        composed = self.inventory.get_host(guest.name).get_vars()
-        self._add_host_to_composed_groups(self.get_option("groups"), composed, guest.name, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), composed, guest.name, strict=strict)
-
-
-def _value(result: t.Any, name: str) -> t.Any:
-    """Return one value of the module's result.
-
-    :raises MacvtapError: it failed, or the hypervisor could not be reached.
-    """
-    result = result or {}
-    if name in result and not result.get("failed"):
-        return result[name]
-    raise MacvtapError(" ".join(str(result.get("msg") or "it did not answer").split()))

@@ -20,18 +20,14 @@ from dataclasses import dataclass
 
 from ansible import constants, context
 
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import untrusted
+
 # Set in that process, so that the plugin does not ask itself, where its own file is in the inventory.
 NESTED = "LINUXVIRT_MACVTAP_GUESTS_NESTED"
 _REGISTERED = "macvtap_guests_found"
-# To connect to a guest through its hypervisor, and to know where its links lead.
-_VARIABLES = (
-    "ansible_host",
-    "ansible_port",
-    "ansible_user",
-    "ansible_ssh_private_key_file",
-    "ansible_ssh_common_args",
-    "ansible_ssh_extra_args",
-    "macvtap_segment",
+_CONTENT = untrusted.Template(
+    "{{ lookup('linuxvirt.macvtap.fleet_answers', registered=macvtap_guests_registered, names=macvtap_guests_names, "
+    "*query('ansible.builtin.inventory_hostnames', macvtap_guests_pattern)) }}"
 )
 # Starting, reading the inventory and ending, in seconds.
 _OVERHEAD = 60
@@ -46,7 +42,7 @@ class Question:
     """What is asked, of which hosts, and how.
 
     ``sources`` are inventory sources, ``pattern`` selects their hosts. ``connect`` and ``run`` are the seconds that
-    connecting and the module may take.
+    connecting and the module may take. ``variables`` are the names of those to return.
     """
 
     sources: tuple[str, ...]
@@ -56,17 +52,20 @@ class Question:
     connect: int
     run: int
     forks: int
+    variables: tuple[str, ...] = ()
 
 
 def ask(question: Question) -> dict[str, dict[str, t.Any]]:
-    """Return ``result`` and ``connection`` (its variables) of each host, by name.
+    """Return ``result``, ``connection`` (its variables) and ``unreadable`` of each host, by name.
+
+    ``unreadable`` is why variables cannot be read, by their names.
 
     :raises AskError: Ansible did not run, or did not end in time.
     """
     with tempfile.TemporaryDirectory(prefix="macvtap-guests-") as directory:
         folder = pathlib.Path(directory)
-        answers, play = folder / "answers.json", folder / "playbook.json"
-        play.write_text(json.dumps(_playbook(question, answers)), encoding="utf-8")
+        answers, play = folder / "answers.json", folder / "playbook.yml"
+        play.write_text(untrusted.yaml(_playbook(question, answers)), encoding="utf-8")
         message = _run(_command(question, play), _environment(question), _limit(question))
         try:
             found: dict[str, dict[str, t.Any]] = json.loads(answers.read_text(encoding="utf-8"))
@@ -81,18 +80,10 @@ def _limit(question: Question) -> int:
 
 
 def _playbook(question: Question, answers: pathlib.Path) -> list[dict[str, t.Any]]:
-    """Return a play on the hypervisors and one on the controller, which writes down what they answered."""
-    variables = ", ".join(f"'{name}': one.{name} | default(none)" for name in _VARIABLES)
-    row = (
-        "{host: {'result': one." + _REGISTERED + " | default(none), "
-        "'connection': {'inventory_hostname': host, " + variables + "}}}"
-    )
-    content = (
-        "{% set ns = namespace(found={}) %}"
-        "{% for host in query('ansible.builtin.inventory_hostnames', macvtap_guests_pattern) %}"
-        "{% set one = hostvars[host] %}{% set ns.found = ns.found | combine(" + row + ") %}"
-        "{% endfor %}{{ ns.found | to_json }}"
-    )
+    """Return a play on the hypervisors and one on the controller, which writes down what they answered.
+
+    Its only templates are these. All other values are none, because hypervisors have reported some of them.
+    """
     asking = {
         "name": "Find the addresses of guests",
         "linuxvirt.macvtap.macvtap_guest_addresses_info": dict(question.arguments),
@@ -104,7 +95,7 @@ def _playbook(question: Question, answers: pathlib.Path) -> list[dict[str, t.Any
     }
     writing = {
         "name": "Write down what they answered",
-        "ansible.builtin.copy": {"dest": str(answers), "mode": "0600", "content": content},
+        "ansible.builtin.copy": {"dest": str(answers), "mode": "0600", "content": _CONTENT},
     }
     here = {
         "hosts": "localhost",
@@ -113,12 +104,15 @@ def _playbook(question: Question, answers: pathlib.Path) -> list[dict[str, t.Any
         "vars": {
             "ansible_connection": "local",
             "ansible_become": False,
-            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-            "macvtap_guests_pattern": question.pattern,
+            "ansible_python_interpreter": untrusted.Template("{{ ansible_playbook_python }}"),
+            "macvtap_guests_pattern": untrusted.Template(question.pattern),
+            "macvtap_guests_registered": _REGISTERED,
+            "macvtap_guests_names": list(question.variables),
         },
     }
     return [
-        {"hosts": question.pattern, "gather_facts": False, "tasks": [asking]},
+        # The user's own, or names in which nothing is a template.
+        {"hosts": untrusted.Template(question.pattern), "gather_facts": False, "tasks": [asking]},
         {**here, "gather_facts": False, "tasks": [writing]},
     ]
 

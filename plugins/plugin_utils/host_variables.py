@@ -57,6 +57,36 @@ def looks(hostvars: t.Any, hosts: t.Iterable[str], variable: str = PLAN) -> dict
     return found
 
 
+def answers(hostvars: t.Any, hosts: t.Iterable[str], registered: str, names: t.Collection[str]) -> dict[str, Values]:
+    """Return the result that each of ``hosts`` has registered, and its variables of these names that are set.
+
+    Each has ``result`` and ``connection``, and ``unreadable``: why variables cannot be read, by name.
+    """
+    found: dict[str, Values] = {}
+    for host in hosts:
+        variables = hostvars[host]
+        connection: dict[str, t.Any] = {"inventory_hostname": host}
+        unreadable: dict[str, str] = {}
+        for name in names:
+            try:
+                if name in variables:
+                    connection[name] = _value(variables, name)
+            except _UnreadableError as exc:
+                unreadable[name] = str(exc)
+        result = variables.get(registered)
+        found[host] = {"result": _without_lazy(result), "connection": connection, "unreadable": unreadable}
+    return found
+
+
+def _without_lazy(value: t.Any) -> t.Any:
+    """Return a result as plain containers: those of ansible-core 2.19 have no values until they are read."""
+    if isinstance(value, t.Mapping):
+        return {str(name): _without_lazy(value[name]) for name in value}
+    if isinstance(value, (list, tuple)):
+        return [_without_lazy(one) for one in value]
+    return value
+
+
 def _declaration(variables: Values, switch: str | None = _SWITCH) -> dict[str, t.Any] | None:
     """Return what a host declares, None if the variable ``switch`` leaves it out."""
     try:

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import STALE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.reports import is_usable
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.ways import (
     GROUPINGS,
     InventoryGuest,
@@ -33,23 +35,74 @@ def guests(reports: t.Mapping[str, t.Sequence[Values]], rules: Rules) -> tuple[l
             by_uuid.setdefault(str(guest["uuid"]), []).append((hypervisor, guest))
     chosen = [min(places, key=_runs_last) for places in by_uuid.values()]
     warnings = [_twice(places) for places in by_uuid.values() if sum(_runs(guest) for _hv, guest in places) > 1]
-    names: dict[str, list[str]] = {}
-    for hypervisor, guest in chosen:
-        names.setdefault(str(guest["name"]), []).append(hypervisor)
+    names, unclear = _names([(str(guest["name"]), hypervisor) for hypervisor, guest in chosen])
     found = []
     for hypervisor, guest in sorted(chosen, key=lambda one: (str(one[1]["name"]), one[0])):
-        name = str(guest["name"])
-        own = name if len(names[name]) == 1 else f"{name}_{hypervisor}"
-        values = {**guest, "hypervisor": hypervisor}
-        found.append(InventoryGuest(own, hypervisor, values, groups=groups(values, rules.groupings)))
-    warnings += [
-        f"{len(hypervisors)} guests are called {name}, on {_text.join_names(hypervisors)}. Their hypervisor's name is "
-        f"added, as in {name}_{hypervisors[0]}"
-        for name, hypervisors in sorted(names.items())
-        if len(hypervisors) > 1
-    ]
+        own = names.get((str(guest["name"]), hypervisor))
+        if own is not None:
+            values = {**guest, "hypervisor": hypervisor}
+            found.append(InventoryGuest(own, hypervisor, values, groups=groups(values, rules.groupings)))
+    warnings += unclear
     found, ambiguous = ways.addressed(found, rules)
     return found, warnings + ambiguous
+
+
+def _names(listed: t.Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """Return the names of guests in the inventory by their own name and their hypervisor's, and warnings.
+
+    No guest gets the name that another one has or is given: it would be taken for that one. What has no name of its
+    own is left out.
+    """
+    by_name: dict[str, list[str]] = {}
+    for name, hypervisor in listed:
+        by_name.setdefault(name, []).append(hypervisor)
+    shared = {name for name, hypervisors in by_name.items() if len(hypervisors) > 1}
+    given = {f"{name}_{hypervisor}" for name in shared for hypervisor in by_name[name]}
+    names = {one: "_".join(one) if one[0] in shared | given else one[0] for one in listed}
+    having: dict[str, list[str]] = {}
+    for (name, hypervisor), own in names.items():
+        having.setdefault(own, []).append(f"{name} on {hypervisor}")
+    warnings = [
+        f"{len(by_name[name])} guests are called {name}, on {_text.join_names(by_name[name])}. Their hypervisor's name "
+        f"is added, as in {name}_{by_name[name][0]}"
+        for name in sorted(shared)
+    ]
+    warnings += [
+        f"{name} on {by_name[name][0]} is called as another guest is in the inventory. Its hypervisor's name is added"
+        for name in sorted(given & by_name.keys() - shared)
+    ]
+    warnings += [
+        f"{_text.join_names(guests_of)} would be one host, {own}; left out"
+        for own, guests_of in sorted(having.items())
+        if len(guests_of) > 1
+    ]
+    return {one: own for one, own in names.items() if len(having[own]) == 1}, warnings
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names that guests must not take from others; ``merged`` are those of ``hosts`` that may be guests."""
+
+    hypervisors: frozenset[str]
+    groups: frozenset[str]
+    hosts: frozenset[str]
+    merged: frozenset[str]
+    local: frozenset[str]
+
+
+def problem_of(name: str, names: Names) -> str | None:
+    """Return why a guest cannot be a host of this name, None if it can."""
+    if not is_usable(name):
+        return "cannot be a host's name"
+    if name in names.hypervisors:
+        return "is called as a hypervisor"
+    if name.lower() in names.local:
+        return "is called as the controller itself"
+    if name in names.groups:
+        return "is called as a group"
+    if name in names.hosts and name not in names.merged:
+        return "is called as a host of another source, and merge does not have that"
+    return None
 
 
 def _runs(guest: Values) -> bool:

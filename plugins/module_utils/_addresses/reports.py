@@ -8,13 +8,18 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import FAMILIES, STATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 # As the name of a host it may become an argument of ssh, and part of a pattern.
-_NAME = re.compile(r"[A-Za-z0-9_][^\s,:{}\[\]!&~*?'\"\\$`|;<>()]*")
+# A slash or a percent sign could make the path of another file of variables or a token of ssh of it.
+_NAME = re.compile(r"[A-Za-z0-9_][^\s,:{}\[\]!&~*?'\"\\$`|;<>()/%]*")
+# What Ansible's own JSON has for a vault or a template.
+_OF_ANSIBLE = "__ansible"
 
 Values = t.Mapping[str, t.Any]
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, MacvtapError)
 
 
 def guests(report: t.Any) -> list[Values]:
@@ -23,8 +28,12 @@ def guests(report: t.Any) -> list[Values]:
     :raises MacvtapError: it is not of the form that the module returns.
     """
     try:
-        return [_guest(guest) for guest in _list(report)]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        found = [_guest(guest) for guest in _list(_plain(report))]
+        names = [guest["name"] for guest in found]
+        if len({*names}) < len(names):
+            raise ValueError("it has two guests of one name")
+        return found
+    except _MALFORMED as exc:
         raise _unreadable(exc) from exc
 
 
@@ -34,18 +43,19 @@ def others(report: t.Any) -> list[Values]:
     :raises MacvtapError: it is not of the form that the module returns.
     """
     try:
-        return [_nic(nic) for nic in _list(report)]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        return [_nic(nic) for nic in _list(_plain(report))]
+    except _MALFORMED as exc:
         raise _unreadable(exc) from exc
 
 
 def is_usable(name: str) -> bool:
     """Whether a guest's name can be that of a host."""
-    return _NAME.fullmatch(name) is not None
+    return _NAME.fullmatch(name) is not None and name.isprintable()
 
 
 def _unreadable(exc: Exception) -> MacvtapError:
-    return MacvtapError(f"its answer cannot be read: {type(exc).__name__}: {exc}")
+    kind = "" if isinstance(exc, MacvtapError) else f"{type(exc).__name__}: "
+    return MacvtapError(f"its answer cannot be read: {kind}{exc}")
 
 
 def _guest(guest: Values) -> Values:
@@ -55,15 +65,23 @@ def _guest(guest: Values) -> Values:
 
 
 def _nic(nic: Values) -> Values:
-    _text(nic["mac"])
+    # Other hypervisors are asked for it.
+    mac = _mac.parse(_text(nic["mac"]))
     for name in ("uplink", "network", "mode", "not_asked"):
         _text(nic.get(name) or "")
-    return {**nic, "addresses": [_address(address) for address in _list(nic["addresses"])]}
+    if not isinstance(nic.get("vlan") or 0, int):
+        raise TypeError(f"not a number: {nic['vlan']!r}")
+    # Its segment is what the inventory says.
+    own = {name: value for name, value in nic.items() if name != "segment"}
+    return {**own, "mac": mac, "addresses": [_address(address) for address in _list(nic["addresses"])]}
 
 
 def _address(address: Values) -> Values:
-    # It may become an argument of ssh.
+    # It may become an argument of ssh, and part of a command of a shell.
     ipaddress.ip_address(_text(address["address"]))
+    if "%" in address["address"]:
+        # What follows may be any text.
+        raise ValueError(f"an address with a zone: {address['address']!r}")
     if address["family"] not in FAMILIES or address["state"] not in STATES:
         raise ValueError(f"{address['family']!r}, {address['state']!r}")
     _text(address["scope"])
@@ -71,6 +89,19 @@ def _address(address: Values) -> Values:
     for source in _list(address.get("sources", [])):
         _text(source)
     return address
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Return ``value`` if nothing in it is more than text when Ansible reads it from a cache."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            if _text(name).startswith(_OF_ANSIBLE):
+                raise ValueError(f"{name} is not for a hypervisor to report")
+            _plain(one)
+    elif isinstance(value, list):
+        for one in value:
+            _plain(one)
+    return value
 
 
 def _list(value: t.Any) -> list[t.Any]:

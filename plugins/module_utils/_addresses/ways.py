@@ -23,6 +23,14 @@ GROUPINGS = ("hypervisor", "uplink", "vlan", "segment", "network", "mode", "stat
 # When to connect through the hypervisor.
 JUMPS = NEVER, ALWAYS, SHIM = ("never", "always", "shim")
 
+# The variables that say how Ansible connects to a host by ssh. Of several that are set, it uses the last one.
+_HOST = ("ansible_host", "ansible_ssh_host")
+_PORT = ("ansible_port", "ansible_ssh_port")
+_USER = ("ansible_user", "ansible_ssh_user")
+_KEY = ("ansible_private_key_file", "ansible_ssh_private_key_file")
+_ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args")
+CONNECTION = (*_HOST, *_PORT, *_USER, *_KEY, *_ARGUMENTS)
+
 Values = t.Mapping[str, t.Any]
 Preference = t.Union[str, Net]
 
@@ -152,17 +160,19 @@ def jump(connection: Values) -> str:
     All values are quoted, twice: ssh passes the command to a shell. A percent sign of theirs must not be read by the
     outer ssh.
     """
-    given = [_arguments(connection, f"ansible_ssh_{name}_args") for name in ("common", "extra")]
-    words = ["ssh", *given[0], *given[1]]
-    key, port, user = (
-        connection.get(name) for name in ("ansible_ssh_private_key_file", "ansible_port", "ansible_user")
-    )
-    words += ["-i", str(key)] if key else []
-    words += ["-p", str(port)] if port else []
-    words += ["-l", str(user)] if user else []
-    host = str(connection.get("ansible_host") or connection["inventory_hostname"])
-    command = shlex.join(words).replace("%", "%%")
-    return "-o " + shlex.quote(f"ProxyCommand={command} -W [%h]:%p -- {shlex.quote(host)}")
+    words = ["ssh", *(word for name in _ARGUMENTS for word in _arguments(connection, name))]
+    for option, names in (("-i", _KEY), ("-p", _PORT), ("-l", _USER)):
+        value = _last(connection, names)
+        words += [option, str(value)] if value else []
+    host = str(_last(connection, _HOST) or connection["inventory_hostname"])
+    # A zone of IPv6 has one.
+    command, host = (text.replace("%", "%%") for text in (shlex.join(words), shlex.quote(host)))
+    return "-o " + shlex.quote(f"ProxyCommand={command} -W [%h]:%p -- {host}")
+
+
+def _last(connection: Values, names: t.Sequence[str]) -> t.Any:
+    """Return the value of the last of these variables that is set, None if none is."""
+    return next((connection[name] for name in reversed(names) if connection.get(name) is not None), None)
 
 
 def _arguments(connection: Values, name: str) -> list[str]:

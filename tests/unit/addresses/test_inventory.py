@@ -130,6 +130,42 @@ def test_different_guests_of_one_name() -> None:
     assert warnings == ["2 guests are called web1, on hv1, hv2. Their hypervisor's name is added, as in web1_hv1"]
 
 
+def test_no_guest_gets_the_name_that_another_is_given() -> None:
+    twice = [guest(), guest(uuid="u2"), guest(name="web1_hv1", uuid="u3")]
+    found, warnings = listed(hv1=[twice[0]], hv2=[twice[1]], hv3=[twice[2]])
+    assert found == {"web1_hv1": "hv1", "web1_hv2": "hv2", "web1_hv1_hv3": "hv3"}
+    assert warnings[1:] == [
+        "web1_hv1 on hv3 is called as another guest is in the inventory. Its hypervisor's name is added"
+    ]
+    last = guest(name="web1_hv1_hv3", uuid="u4")
+    found, warnings = listed(hv1=[twice[0]], hv2=[twice[1]], hv3=[twice[2]], hv4=[last])
+    assert found == {"web1_hv1": "hv1", "web1_hv2": "hv2"}
+    assert warnings[-1] == "web1_hv1 on hv3, web1_hv1_hv3 on hv4 would be one host, web1_hv1_hv3; left out"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("web1", None),
+        ("static1", None),
+        ("{{ x }}", "cannot be a host's name"),
+        ("hv1", "is called as a hypervisor"),
+        ("localhost", "is called as the controller itself"),
+        ("LocalHost", "is called as the controller itself"),
+        ("127.0.0.1", "is called as the controller itself"),
+        ("all", "is called as a group"),
+        ("uplink_eth0", "is called as a group"),
+        ("gitlab", "is called as a host of another source, and merge does not have that"),
+    ],
+)
+def test_a_guest_takes_no_name_of_others(name: str, problem: str | None) -> None:
+    hosts = frozenset(("hv1", "gitlab", "static1"))
+    groups = frozenset(("all", "uplink_eth0"))
+    local = frozenset(("localhost", "127.0.0.1", "::1"))
+    names = inventory.Names(frozenset(("hv1",)), groups, hosts, frozenset(("static1", "hv1")), local)
+    assert inventory.problem_of(name, names) == problem
+
+
 def test_groups() -> None:
     values = {**guest(vlan=10, network="lan"), "hypervisor": "hv1"}
     values["interfaces"].append({"uplink": "eth1", "mode": "bridge", "vlan": 0, "network": "", "addresses": []})
@@ -195,6 +231,26 @@ def test_the_way_through_a_hypervisor() -> None:
         ansible_ssh_private_key_file="/home/me/my key",
         ansible_ssh_common_args="-F /etc/lab/config -o ControlPath=none",
     ) == ("ssh -F /etc/lab/config -o ControlPath=none -i '/home/me/my key' -p 2222 -l admin -W [%h]:%p -- 192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ({"ansible_ssh_host": "192.0.2.9"}, "-W [%h]:%p -- 192.0.2.9"),
+        ({"ansible_ssh_user": "admin"}, "-l admin -W [%h]:%p -- hv1"),
+        ({"ansible_ssh_port": 2222}, "-p 2222 -W [%h]:%p -- hv1"),
+        ({"ansible_private_key_file": "/key"}, "-i /key -W [%h]:%p -- hv1"),
+        # Of several Ansible uses the last one.
+        ({"ansible_host": "192.0.2.1", "ansible_ssh_host": "192.0.2.9"}, "-W [%h]:%p -- 192.0.2.9"),
+        ({"ansible_user": "me", "ansible_ssh_user": "admin"}, "-l admin -W [%h]:%p -- hv1"),
+        # The outer ssh makes one percent sign of two.
+        ({"ansible_host": "fe80::1%eth0"}, "-W [%h]:%p -- fe80::1%%eth0"),
+        ({"ansible_user": "50%h"}, "-l 50%%h -W [%h]:%p -- hv1"),
+    ],
+)
+def test_all_variables_that_ansible_connects_by(variable: Values, words: str) -> None:
+    assert proxy_command(**variable) == f"ssh {words}"
+    assert variable.keys() <= {*ways.CONNECTION}
 
 
 def test_nothing_in_the_variables_of_a_hypervisor_becomes_a_command() -> None:

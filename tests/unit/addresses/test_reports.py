@@ -21,6 +21,11 @@ def test_a_whole_report_is_returned_as_it_is() -> None:
     assert reports.others([NIC]) == [NIC]
 
 
+def test_a_mac_address_is_written_in_one_way_and_a_segment_is_not_the_hosts_to_tell() -> None:
+    (nic,) = reports.others([{**NIC, "mac": "5254.0000.000A", "segment": "dmz"}])
+    assert nic == NIC
+
+
 @pytest.mark.parametrize(
     "report",
     [
@@ -31,12 +36,21 @@ def test_a_whole_report_is_returned_as_it_is() -> None:
         [{**GUEST, "name": None}],
         [{**GUEST, "interfaces": None}],
         [{**GUEST, "interfaces": [{**NIC, "mac": ["a"]}]}],
+        [{**GUEST, "interfaces": [{**NIC, "mac": "{{ lookup('pipe', 'reboot') }}"}]}],
+        [{**GUEST, "interfaces": [{**NIC, "vlan": "10"}]}],
+        # Another guest would get its groups and addresses.
+        [GUEST, {**GUEST, "uuid": "u2"}],
+        # Ansible's own JSON would make a template or a vault of it.
+        [{**GUEST, "more": [{"__ansible_type": "_AnsibleTaggedStr"}]}],
+        [{**GUEST, "more": {"__ansible_vault": "$ANSIBLE_VAULT;1.1"}}],
         [{**GUEST, "interfaces": [{**NIC, "addresses": {}}]}],
         *(
             [{**GUEST, "interfaces": [{**NIC, "addresses": [{**ADDRESS, **change}]}]}]
             for change in (
                 {"address": "-oProxyCommand=reboot"},
                 {"address": 7},
+                {"address": "2001:db8::1%;reboot;", "family": "ipv6"},
+                {"address": "fe80::1%eth0", "family": "ipv6"},
                 {"family": "inet"},
                 {"state": "sure"},
                 {"scope": None},
@@ -56,7 +70,12 @@ def test_names_of_hosts(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["-oProxyCommand=x", "", "a b", "{{ x }}", "web1,web2", "!web1", "web[1:9]", "a\nb", "$(x)"]
+    "name",
+    [
+        *("-oProxyCommand=x", "", "a b", "{{ x }}", "web1,web2", "!web1", "web[1:9]", "a\nb", "$(x)"),
+        # The variables of another host, a token of ssh, and what moves a terminal's cursor.
+        *("x/../gitlab", "web%h", "web\x1b[2J", "web\u202e"),
+    ],
 )
 def test_names_that_cannot_be_hosts(name: str) -> None:
     assert not reports.is_usable(name)
