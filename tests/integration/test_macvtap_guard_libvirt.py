@@ -157,12 +157,12 @@ def test_each_guard_has_a_rule_of_udev(hv: Hypervisor, guards: Guards) -> None:
 def test_what_loads_guards_is_restored(hv: Hypervisor, guards: Guards) -> None:
     given = {"mac": A, "addresses": ["192.0.2.10"]}
     hv.run("rm", f"{HOOKS}/macvtap-guard")
-    hv.run("sed", "-i", "s/^import os$/import sys/", f"{FILES}/guard")
+    hv.run("sed", "-i", "s/^import json$/import sys/", f"{FILES}/guard")
     predicted = direct_iface.ok(run_module("macvtap_guard", given, check=True, prefix=hv.prefix))
     assert (predicted["changed"], predicted["changes"]) == (True, [])
     assert guards.run(**given)["changed"] is True
     assert hv.run("cat", f"{HOOKS}/macvtap-guard").startswith("#!/bin/sh")
-    assert "import os\n" in hv.run("cat", f"{FILES}/guard")
+    assert "import json\n" in hv.run("cat", f"{FILES}/guard")
     assert guards.run(**given)["changed"] is False
 
 
