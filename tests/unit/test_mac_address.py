@@ -16,7 +16,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter.mac_address import Fil
 
 
 def test_it_is_the_filter() -> None:
-    assert FilterModule().filters() == {"mac_address": mac_address}
+    filters = FilterModule().filters()
+    assert list(filters) == ["mac_address"]
+    assert filters["mac_address"]("web1", "eth0") == mac_address("web1", "eth0")
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
