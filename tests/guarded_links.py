@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import typing as t
 
@@ -55,7 +54,6 @@ class GuardedLinks:
         return t.cast("list[str]", json.loads(done))
 
 
-@contextlib.contextmanager
 def made(hv: Hypervisor) -> t.Iterator[GuardedLinks]:
     for link in ("up1", "far1"):
         hv.run("sh", "-c", f"ip link set {link} down; ip link set {link} addrgenmode none; ip link set {link} up")

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
 from direct_iface import A, B, domain
-from managed import ETC, TAKE_AWAY
+from managed import ETC, FAKE, TAKE_AWAY
 from support import PYTHON, run_module
 
 if t.TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Planned:
     def as_declared(self, **how: t.Any) -> None:
         """Make the host what DECLARED says, with the guest web1 running."""
         self.hv.run("sh", "-ec", f"mkdir -p {ETC} /etc/udev/rules.d /run/systemd/system")
+        self.hv.run("install", "-D", "-m", "755", "/dev/stdin", f"{FAKE}/systemctl", stdin="#!/bin/sh\n")
         for name in ("web1", "web2"):
             self.hv.define(domain(name))
         for stage in stages():
@@ -95,7 +97,7 @@ class Planned:
         self.hv.run("sh", "-ec", TAKE_AWAY)
 
     def run(self, module: str, options: Options, **how: t.Any) -> Result:
-        return run_module(module, options, prefix=self.hv.prefix, **how)
+        return run_module(module, options, prefix=[*self.hv.prefix, "env", f"PATH={FAKE}:{os.environ['PATH']}"], **how)
 
     def done(self, stage: Result, **how: t.Any) -> None:
         result = self.run(stage["module"], stage["options"], **how)

@@ -26,8 +26,7 @@ ODD = "\"$(printf 'w\\377')\""
 
 @pytest.fixture
 def guest(hv: Hypervisor) -> t.Iterator[GuardedLinks]:
-    with guarded_links.made(hv) as made:
-        yield made
+    yield from guarded_links.made(hv)
 
 
 def edit(guest: GuardedLinks, code: str) -> None:

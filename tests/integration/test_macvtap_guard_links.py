@@ -21,8 +21,7 @@ RECORDS = "/run/linuxvirt-macvtap/links"
 
 @pytest.fixture
 def guest(hv: Hypervisor) -> t.Iterator[GuardedLinks]:
-    with guarded_links.made(hv) as made:
-        yield made
+    yield from guarded_links.made(hv)
 
 
 @pytest.mark.parametrize("stolen", [FOREIGN, NEIGHBOUR])

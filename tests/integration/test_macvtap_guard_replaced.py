@@ -51,8 +51,7 @@ guard_loader.Loader._put = putting
 
 @pytest.fixture
 def guest(hv: Hypervisor) -> t.Iterator[GuardedLinks]:
-    with guarded_links.made(hv) as made:
-        yield made
+    yield from guarded_links.made(hv)
 
 
 def loader(guest: GuardedLinks, code: str, patch: str = "") -> str:

@@ -96,6 +96,10 @@ class Domain:
         return f"<domain><devices>{nics}</devices></domain>"
 
 
+def translated(*_what: str) -> t.ContextManager[None]:
+    return contextlib.nullcontext()
+
+
 @pytest.mark.parametrize("uri", ["qemu:///system", ""])
 def test_whose_an_address_is_is_known_of_all_domains(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = (f"52:54:00:00:0a:0{number}" for number in (1, 2, 3))
@@ -106,8 +110,7 @@ def test_whose_an_address_is_is_known_of_all_domains(uri: str, monkeypatch: pyte
     @contextlib.contextmanager
     def opened(uri: str, _kind: t.Any, **_how: t.Any) -> t.Iterator[t.Any]:
         assert uri == "qemu:///system"
-        errors = lambda *_what: contextlib.nullcontext()  # noqa: E731
-        yield types.SimpleNamespace(libvirt=libvirt, handle=handle, translate_errors=errors)
+        yield types.SimpleNamespace(libvirt=libvirt, handle=handle, translate_errors=translated)
 
     monkeypatch.setattr(guests, "opened", opened)
     assert guests.owners([one, two, "52:54:00:00:0a:09"], uri) == {one: ("web1", "web3"), two: ("web1", "web2")}
