@@ -15,7 +15,7 @@ import harness
 from figures import Figure, Size
 from harness import ROOT, Cost, Session, median
 
-sys.path.append(str(ROOT / "tests"))
+sys.path += [str(ROOT / "tests"), str(ROOT / ".collections")]
 
 import fleet
 

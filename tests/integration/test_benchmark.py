@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import typing as t
 import xml.etree.ElementTree as ET
@@ -128,3 +129,10 @@ def test_no_namespace_is_left_when_a_measurement_fails() -> None:
         fail()
     assert made
     assert not pathlib.Path("/run/netns", made[0]).exists()
+
+
+def test_it_runs_as_make_bench_runs_it() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    argv = [sys.executable, run.__file__, "--help"]
+    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
