@@ -48,6 +48,7 @@ class Links:
 
 @pytest.fixture
 def links(hv: Hypervisor) -> t.Iterator[Links]:
+    hv.flushed()
     yield Links(hv)
     ok(run_module("macvtap_link", {"name": "guarded0", "state": "absent"}, prefix=hv.prefix))
     ok(run_module("macvtap_guard", {"guards": [{"mac": m, "state": "absent"} for m in (A, B)]}, prefix=hv.prefix))
