@@ -87,7 +87,8 @@ def send(sock: socket.socket, asked: t.Sequence[Asked], journal: Journal[Shim]) 
     errors = []
     waiting = list(asked)
     for batch in rtnetlink.batches([one.request for one in asked]):
-        sent, waiting = waiting[: len(batch)], waiting[len(batch) :]
+        count = len(batch)
+        sent, waiting = waiting[:count], waiting[count:]
         for one in sent:
             if one.action:
                 journal.record(one.step, one.action)

@@ -102,14 +102,18 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str, exclude: 
         state["nics"] = {
             mac: nic
             for mac, nic in state["nics"].items()
-            if mac in exclude
-            or (_is_outstanding(domain, mac, state, live)
-                if mac in live.interfaces
-                else _attach(libvirt, domain, mac, nic, state))
-        }  # fmt: skip
+            if mac in exclude or _remains(libvirt, domain, live, state, mac)
+        }
         if json.dumps(state) != before:
             records.save(directory, uuid, state)
         return any("error" in nic for nic in state["nics"].values())
+
+
+def _remains(libvirt: t.Any, domain: t.Any, live: _Live, state: State, mac: str) -> bool:
+    """Return whether something is still to be done for a NIC; what can be done now, is."""
+    if mac in live.interfaces:
+        return _is_outstanding(domain, mac, state, live)
+    return _attach(libvirt, domain, mac, state["nics"][mac], state)
 
 
 def _is_paused(libvirt: t.Any, domain: t.Any, live: _Live, state: State) -> bool:

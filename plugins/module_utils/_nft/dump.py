@@ -224,7 +224,8 @@ def _rule(message: bytes) -> tuple[str, Rule]:
         length, kind = ATTRIBUTE.unpack_from(message, at)
         kind &= TYPE
         if kind in found:
-            found[kind] = message[at + 4 : at + length]
+            start, end = at + 4, at + length
+            found[kind] = message[start:end]
         at += max(length, 4) + 3 & ~3
     return text(found[2]), Rule(found[4], found[7], found[3])
 

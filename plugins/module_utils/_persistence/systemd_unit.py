@@ -53,7 +53,8 @@ class StoredLink:
     @property
     def altnames(self) -> list[str]:
         adding = f"link property add dev {self.name} altname "
-        lines = (line[len(adding) :].split() for line in self.text.splitlines() if line.startswith(adding))
+        start = len(adding)
+        lines = (line[start:].split() for line in self.text.splitlines() if line.startswith(adding))
         # The word altname is before each of them.
         return [name for words in lines for name in words[::2]]
 
