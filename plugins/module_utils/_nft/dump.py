@@ -224,8 +224,8 @@ def _rule(message: bytes) -> tuple[str, Rule]:
         length, kind = ATTRIBUTE.unpack_from(message, at)
         kind &= TYPE
         if kind in found:
-            start, end = at + 4, at + length
-            found[kind] = message[start:end]
+            start, stop = at + 4, at + length
+            found[kind] = message[start:stop]
         at += max(length, 4) + 3 & ~3
     return text(found[2]), Rule(found[4], found[7], found[3])
 
