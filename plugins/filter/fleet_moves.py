@@ -100,6 +100,7 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from ansible.utils.display import Display
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
@@ -150,6 +151,8 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
                 under_way,
             )
             found = moves.plan(looks, options)
+            for text in moves.unknown_apart(looks, groups):
+                Display().warning(f"fleet_moves: {text}")
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_moves: {exc}") from exc
     except fleet.MALFORMED as exc:

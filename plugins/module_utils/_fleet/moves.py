@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import arrival
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.arrival import Look, Options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import (
-    sharing,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import MALFORMED, damaged
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.look import There
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.look import read as read_look
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
@@ -65,6 +64,7 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
 
     :raises MacvtapError: a source is not known, or an option names a host or a guest that there is not.
     """
+    _check(looks)
     _validate(looks, options)
     rooms = {name: _room(looks[name]) for name in options.targets if _domains(looks.get(name)) is not None}
     moves, stuck = [], []
@@ -108,7 +108,10 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mappi
     """Return how the guests of ``homes`` come to the hosts that it has for them, and which cannot.
 
     A guest that is at home, or runs nowhere, is left alone. ``begun`` is as in Options.
+
+    :raises MacvtapError: a host's look has an unexpected form.
     """
+    _check(looks)
     moves, stuck = [], []
     rests: list[Move] = []
     settled: list[Move] = []
@@ -153,6 +156,38 @@ def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
         if guest not in guests and not any(guest in _names(look) for look in looks.values()):
             hint = did_you_mean(suggest(guest, guests))
             raise MacvtapError(f"no host has a domain {guest!r}{hint}", path=f"macvtap_migration_targets.{guest}")
+
+
+def _check(looks: t.Mapping[str, Look]) -> None:
+    """Read all that decides of each host.
+
+    :raises MacvtapError: a host's look has an unexpected form.
+    """
+    for name, look in looks.items():
+        if _domains(look) is None:
+            continue
+        try:
+            for domain in _domains(look) or ():
+                arrival.read(domain)
+                int(domain.get("memory") or 0)
+            arrival.ground("", look, Options((), ()))
+            _room(look)
+        except MALFORMED as exc:
+            raise MacvtapError(damaged(exc), path=f"host {name}") from exc
+        except MacvtapError as exc:
+            raise MacvtapError(exc.message, path=f"host {name}") from exc
+
+
+def unknown_apart(looks: t.Mapping[str, Look], apart: t.Iterable[t.Iterable[str]]) -> list[str]:
+    """Return what is said of guests that are to be kept apart and that no host has. Nothing if one cannot be asked."""
+    if any(_domains(look) is None for look in looks.values()):
+        return []
+    guests = {name for look in looks.values() for name in _names(look)}
+    return [
+        f"macvtap_migration_apart[{index}]: no host has a domain {name!r}{did_you_mean(suggest(name, guests))}"
+        for index, group in enumerate(apart)
+        for name in sorted(set(group) - guests)
+    ]
 
 
 def _left(source: str, looks: t.Mapping[str, Look], options: Options) -> t.Iterator[tuple[str, str]]:

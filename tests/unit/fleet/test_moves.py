@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible.utils.display import Display
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,46 @@ def test_a_guest_goes_where_it_is_declared_or_where_it_is_said_to_go() -> None:
     small = {**looks, "hv3": look(512)}
     assert moves(small, "hv1", declared=declared) == {"web1": "hv2"}
     assert "512 MiB are left" in stuck(small, "hv1", given={"web1": "hv3"})["web1"]
+
+
+@pytest.mark.parametrize(
+    ("apart", "said"),
+    [
+        ([["db1", "db2"]], []),
+        ([["db1", "db_2"]], ["macvtap_migration_apart[0]: no host has a domain 'db_2'; did you mean db2?"]),
+        ([["db1"], ["x", "db2"]], ["macvtap_migration_apart[1]: no host has a domain 'x'"]),
+    ],
+)
+def test_a_guest_to_keep_apart_that_there_is_not_is_said(
+    apart: list[list[str]], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda _self, text: warnings.append(text))
+    looks = {"hv1": look(db1=1024), "hv2": look(stored=["db2"]), "hv3": look()}
+    assert moves(looks, "hv1", apart=apart)
+    assert warnings == [f"fleet_moves: {text}" for text in said]
+    # A host that cannot be asked may have it.
+    warnings.clear()
+    assert moves({**looks, "hv4": {"msg": "unreachable"}}, "hv1", apart=apart)
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"domains": [{"name": "web1", "memory": 1024}]},
+        {"domains": [{"name": "web1", "running": True, "memory": "much"}]},
+        {"domains": ["web1"]},
+        {"links": [{"name": "eth0", "mac": 7}]},
+        {"networks": [1]},
+    ],
+)
+def test_a_host_whose_data_is_damaged_is_named(damage: Look) -> None:
+    looks = {"hv1": look(web1=1024), "hv2": {**look(), **damage}}
+    with pytest.raises(AnsibleFilterError, match="host hv2: .*is not what macvtap_host_info returns"):
+        fleet_moves(looks, ["hv1"])
+    with pytest.raises(AnsibleFilterError, match="host hv2: .*is not what macvtap_host_info returns"):
+        fleet_moves(looks, homes={"web1": "hv2"})
 
 
 def test_hosts_that_are_emptied_too_take_none() -> None:
