@@ -7,6 +7,8 @@ It is a POSIX shell program, so that boot does not need Python. It removes nothi
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import LINKS_DIR
@@ -26,10 +28,14 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh {model.PROGRAM}{{uplink}}
 {{install}}"""
-_DEVICE = "sys-subsystem-net-devices-%i.device"
-# udev starts it, by RULES. If the uplink disappears meanwhile, systemd ends the program, which is not a failure.
-_ORDER = f" network-online.target\nBindsTo={_DEVICE}\nAfter={_DEVICE}"
-TEMPLATE = _UNIT.format(on="%I", order=_ORDER, uplink=" %I\nSuccessExitStatus=SIGTERM", install="")
+# Each uplink has an instance of the template, which is named by the path of its device in /sys: by that name systemd
+# starts what udev wants without one (since 236, by RULES). A name with an escape in it, such as br\x2dlan, is not put
+# into the rule: systemd 233 to 257 drops the backslash.
+_ORDER = " network-online.target\nBindsTo=%i.device\nAfter=%i.device"
+_NAME = os.path.basename(model.TEMPLATE)
+_INSTANCE = f'systemd-escape --path --template={_NAME} "$(readlink -f "/sys/class/net/$uplink")"'
+# If the uplink disappears meanwhile, systemd ends the program, which is not a failure.
+TEMPLATE = _UNIT.format(on="%f", order=_ORDER, uplink=" %f\nSuccessExitStatus=SIGTERM", install="")
 # It requires no device unit: systemd waits 90 seconds for one that does not come.
 UNIT = _UNIT.format(on="all uplinks", order="", uplink="", install="\n[Install]\nWantedBy=multi-user.target\n")
 
@@ -47,7 +53,7 @@ TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_MAC}}", GOTO="macvtap_start"
 GOTO="macvtap_end"
 
 LABEL="macvtap_start"
-PROGRAM=="/bin/systemd-escape -- $name", ENV{{SYSTEMD_WANTS}}+="macvtap-links@$result.service"
+ENV{{SYSTEMD_WANTS}}+="{_NAME}"
 
 LABEL="macvtap_end"
 """
@@ -58,11 +64,11 @@ iface macvtap-links inet manual
     pre-up for link in /sys/class/net/*; do sh {model.PROGRAM} ${{link##*/}}; done"""
 
 PROGRAM = rf"""{HEADER}
-# Creates the links that the files in {LINKS_DIR} have for the uplink $1.
+# Creates the links that the files in {LINKS_DIR} have for the uplink $1, a name or its path in /sys.
 # Without $1 it waits for the uplinks that have files, 10 seconds in total, so that libvirt waits too.
 # A link that cannot be created is logged, and all others are created.
 # A link that exists is left as it is: a guest may be using it.
-uplink=$1
+uplink=${{1##*/}}
 newline='
 '
 late=
@@ -157,7 +163,12 @@ if [ ! "$uplink" ]; then
         done
         [ "$found" ] || echo "<4>${{file#altname:}}: this uplink does not exist; its links are created when it appears"
         for uplink in $found; do
-            systemctl start --no-block "macvtap-links@$(systemd-escape -- "$uplink").service"
+            # A path can be too long for the name of a unit.
+            if unit=$({_INSTANCE}); then
+                systemctl start --no-block "$unit"
+            else
+                sh {model.PROGRAM} "$uplink"
+            fi
         done
     done
     exit 0
