@@ -120,6 +120,13 @@ add() {{
     fi
 }}
 
+# Whether the route of this command exists, and is not another one to the same destination.
+has() {{
+    set -- $1
+    case $3 in *:*) family=-6 ;; *) family=-4 ;; esac
+    [ "$(ip "$family" route show "$3" dev "$5" proto static 2>/dev/null)" ]
+}}
+
 make() {{
     while IFS= read -r line; do
         case $line in
@@ -138,6 +145,8 @@ step() {{
         # Without IPv6 its settings do not exist.
         'sysctl '*) set -- $1; [ ! -e "/proc/sys/$2" ] || echo "$3" > "/proc/sys/$2" ;;
         'tap '*) set -- "${{1#tap }}"; tap "${{1% *}}" "${{1##* }}" ;;
+        # Earlier versions wrote it so, and a route that something else has was replaced.
+        'route replace '*) step "route add ${{1#route replace }}" ;;
         'alias '*) message=$(ip link set dev "$name" alias "${{1#alias }}" 2>&1) || failed "$1" "$message" ;;
         *)
             message=$(ip $1 2>&1) && return
@@ -146,6 +155,7 @@ step() {{
                 *" mtu "[0-9]*) [ "$tries" -gt 0 ] && late=$late$1$newline || failed "$1" "$message" ;;
                 # A VLAN link comes up with its parent.
                 *' up:'*'Network is down'*) ;;
+                'route add '*:*'File exists'*) has "$1" || failed "$1" "$message" ;;
                 # Without IPv6 nothing creates addresses.
                 *' addrgenmode none:'*'not supported'*) ;;
                 *) failed "$1" "$message" ;;
