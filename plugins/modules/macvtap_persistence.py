@@ -163,8 +163,9 @@ options:
   parent:
     description:
       - The uplink, by its name, alternative name, MAC address or PCI address. At boot it is found by the same.
-      - If the host sets another MAC address than the permanent one that is given, it is found by its PCI address or
-        name.
+      - Where udev cannot look for that, it is found by its PCI address, or by its name if it has no PCI address of its
+        own. These are an alternative name that udev has not made itself, and a MAC address while the host sets another
+        one than the permanent one.
       - Required for a link that does not exist.
     type: str
     aliases: [source, link, lower, base_iface]

@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import make_links, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, NETWORKMANAGER, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -31,6 +31,8 @@ _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.
 _NETWORKING = "networking.service"
 # Where the managers have what they manage, by index.
 _STATES = {NETWORKD: "/run/systemd/netif/links", NETWORKMANAGER: "/run/NetworkManager/devices"}
+# Where udev has the properties of links.
+_UDEV_DATA = "/run/udev/data"
 _EXTENDED = re.compile(r".*/05-macvtap-([^/]+)\.network\.d/(?!50-macvtap\.conf$)[^/]+\.conf")
 
 
@@ -62,6 +64,7 @@ def observe(links: Links, root: str = "/") -> Host:
         files=ours(root),
         networkd=by_networkd,
         networkmanager=by_networkmanager,
+        udev_names=dict(_udev_names(links, root)),
         enabled=enabled,
         extended=frozenset(found[1] for found in map(_EXTENDED.fullmatch, drop_ins) if found),
         unmanaged=frozenset(
@@ -109,6 +112,15 @@ def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
         if index is not None:
             lines = (line.partition("=") for line in _read(root, f"{_STATES[manager]}/{name}").splitlines())
             yield index, {key.strip(): value.strip() for key, mark, value in lines if mark}
+
+
+def _udev_names(links: Links, root: str) -> t.Iterator[tuple[int, frozenset[str]]]:
+    """Yield the names that udev has made for the links with alternative names, by their indexes."""
+    for link in links.values():
+        lines = _read(root, f"{_UDEV_DATA}/n{link.index}").splitlines() if link.altnames and not link.netns else []
+        if lines:
+            values = (line.removeprefix("E:").partition("=") for line in lines)
+            yield link.index, frozenset(value for name, _mark, value in values if name in make_links.UDEV_NAMES)
 
 
 def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:

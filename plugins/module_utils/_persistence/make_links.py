@@ -39,6 +39,10 @@ TEMPLATE = _UNIT.format(on="%f", order=_ORDER, uplink=" %f\nSuccessExitStatus=SI
 # It requires no device unit: systemd waits 90 seconds for one that does not come.
 UNIT = _UNIT.format(on="all uplinks", order="", uplink="", install="\n[Install]\nWantedBy=multi-user.target\n")
 
+# What udev makes names of. What else gives a link an alternative name, no rule can ask for.
+UDEV_NAMES = ("ID_NET_NAME_ONBOARD", "ID_NET_NAME_SLOT", "ID_NET_NAME_PATH", "ID_NET_NAME_MAC")
+_BY_ALTNAME = "\n".join(f'TEST=="{LINKS_DIR}/altname:$env{{{name}}}", GOTO="macvtap_start"' for name in UDEV_NAMES)
+
 # They start the unit when an uplink with a file appears. A link that is no device has the MAC address of another one.
 RULES = f"""{HEADER}
 SUBSYSTEM!="net", GOTO="macvtap_end"
@@ -46,10 +50,7 @@ ACTION=="remove", GOTO="macvtap_end"
 TEST=="{LINKS_DIR}/$name", GOTO="macvtap_start"
 TEST=="device", TEST=="{LINKS_DIR}/$attr{{address}}", GOTO="macvtap_start"
 SUBSYSTEMS=="pci", TEST=="{LINKS_DIR}/$id", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_ONBOARD}}", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_SLOT}}", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_PATH}}", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_MAC}}", GOTO="macvtap_start"
+{_BY_ALTNAME}
 GOTO="macvtap_end"
 
 LABEL="macvtap_start"
