@@ -93,7 +93,10 @@ def ours(root: str) -> dict[str, File]:
     for pattern in model.PATTERNS:
         for path in glob.glob(under(root, pattern)):
             shown = "/" + os.path.relpath(path, root)
-            found[shown] = _file_store.read(path, shown)
+            file = _file_store.read(path, shown)
+            # An editor may have removed its own meanwhile.
+            if file is not None:
+                found[shown] = file
     return found
 
 
@@ -148,8 +151,7 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
 
 
 def _is_masked(root: str, unit: str) -> bool:
-    path = under(root, f"{model.UNIT_DIR}/{unit}")
-    return os.path.islink(path) and os.readlink(path) == "/dev/null"
+    return _files.target(under(root, f"{model.UNIT_DIR}/{unit}")) == "/dev/null"
 
 
 def _is_enabled(root: str, unit: str) -> bool:
