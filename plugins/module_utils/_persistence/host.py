@@ -142,12 +142,18 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
-                sourced = sourced or fnmatch.fnmatchcase(model.INTERFACES_FILE, full)
+                sourced = sourced or _matches(full, model.INTERFACES_FILE)
                 # A file that was not written to the end has NUL bytes, and no file has them in its name.
                 there = [] if "\0" in full else sorted(glob.glob(under(root, full)))
                 read = ("/" + os.path.relpath(found, root) for found in there)
                 waiting += [one for one in read if one not in (*waiting, model.INTERFACES_FILE)]
     return names, sourced
+
+
+def _matches(pattern: str, path: str) -> bool:
+    """Whether the shell's pattern is one of this path: no wildcard stands for a slash."""
+    names, patterns = path.split("/"), os.path.normpath(pattern).split("/")
+    return len(names) == len(patterns) and all(map(fnmatch.fnmatchcase, names, patterns))
 
 
 def _is_masked(root: str, unit: str) -> bool:
