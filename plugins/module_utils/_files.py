@@ -82,6 +82,11 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
         raise
 
 
+def root_may(exc: OSError) -> bool:
+    """Whether this user was refused what root may do. Root itself is refused for other reasons."""
+    return exc.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
+
+
 def target(path: str) -> str | None:
     """Return the target of the symbolic link at ``path``, or None if there is no such link."""
     try:
