@@ -54,7 +54,7 @@ def test_each_uplink_gets_its_links_when_it_appears(machine: systemd_fixture.Mac
     for name in NAMES:
         machine.run("ip", "link", "add", "name", name, "up", "type", "veth", "peer", "name", f"{name[:9]}-far")
     declared = [{"name": link, "parent": name, "mode": "bridge"} for name, link in links.items()]
-    result = run_module("macvtap_persistence", {"links": declared}, prefix=machine.prefix)
+    result = run_module("macvtap_persistence", {"links": declared}, prefix=machine.prefix, python=machine.python)
     assert result["rc"] == 0, result
     # Once more for an uplink that comes back.
     for _time in range(2):
