@@ -13,7 +13,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     DHCP,
-    IPV6_MTU,
     KERNEL_ROUTES,
     OWNER_ALIAS,
     Connection,
@@ -36,7 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rou
     simulate,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import WHY_NO_IPV6
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import IPV6_MTU, WHY_NO_IPV6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.validate import kind_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_validate import check_unused
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
