@@ -140,6 +140,11 @@ Links = t.Mapping[str, Link]  # by their keys
 
 # Why a kernel may have no IPv6, for messages: from here it looks the same.
 WHY_NO_IPV6 = "ipv6.disable=1, or the module ipv6 is not loaded"
+# Why it is not known which device a tap is.
+WHY_NO_NUMBER = (
+    "the device number of its tap is unknown: no sysfs of its network namespace could be mounted, and /sys is missing "
+    "or belongs to another namespace"
+)
 
 
 def has_ipv6(links: Links) -> bool:

@@ -11,7 +11,6 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     declare,
-    fields,
     hypervisor,
     impact,
     run,
@@ -28,7 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice
 
 _STATES = ["present", "absent"]
-_ALIASES = {"source": ["parent", "dev"]}
+_OPTIONS = {**declare.OPTIONS, "source": {**declare.OPTIONS["source"], "aliases": ["parent", "dev"]}}
 
 
 def body(module: _glue.Module) -> dict[str, t.Any]:
@@ -36,7 +35,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     impact.validate_level(params["live"])
     if params["xml_file"] is not None and params["on_missing"] == run.SKIP:
         raise MacvtapError("a file is of one domain, which cannot be elsewhere. Remove on_missing", path="on_missing")
-    options = ("domain", "mac", "state", *_interface_options(), "guard")
+    options = ("domain", "mac", "state", *_OPTIONS, "guard")
     entries = _glue.entries(params, "interfaces", options, clears_default)
     entries = declare.with_own_place(entries, params["interfaces"])
     defaults = _glue.defaulted(params, "interfaces", "allmulticast")
@@ -91,14 +90,6 @@ def _domains(module: _glue.Module) -> t.Iterator[Domains]:
         yield connected
 
 
-def _interface_options() -> dict[str, t.Any]:
-    spec = fields.TABLE.specification()
-    for name, aliases in _ALIASES.items():
-        spec[name]["aliases"] = aliases
-    return {**spec, "mtu": {"type": "int"}, "convert": {"type": "bool"}, "mac_prefix": {"type": "str"}}
-
-
-_OPTIONS = _interface_options()
 SPECIFICATION: _glue.Specification = {
     "argument_spec": {
         "domain": {"type": "str"},
