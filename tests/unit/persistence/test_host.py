@@ -28,8 +28,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
-DEVICE = r"sys-subsystem-net-devices-br\x2d0.device"
-
 
 class Root:
     def __init__(self, path: pathlib.Path) -> None:
