@@ -36,10 +36,12 @@ def run(hypervisor: Hypervisor, name: str, *, check_mode: bool) -> dict[str, t.A
         # Links of a guest go down or away when it is stopped or paused, or moves on: that is no fault of this host.
         domain, nics = _meanwhile(hypervisor, domain, nics)
         reasons = {one.mac: reasons.get(one.mac, "") for one in nics if not one.silent}
-    faulty = [f"{mac} cannot be heard on the LAN from there: {reason}" for mac, reason in reasons.items() if reason]
+    faulty = [f"{mac}: {reason}" for mac, reason in reasons.items() if reason]
     if faulty:
         raise MacvtapError(
-            f"domain {name!r} runs on {platform.node()}, and stays there, but {'; '.join(faulty)}", path="domain"
+            f"domain {name!r} runs on {platform.node()}. These NICs could not be announced on the LAN: "
+            f"{'; '.join(faulty)}",
+            path="domain",
         )
     return _result(domain, nics, heard_now)
 

@@ -45,7 +45,7 @@ def options(desired: Desired) -> None:
     if desired.transport == TUNNEL:
         raise MacvtapError(f"post_copy needs a connection from QEMU to QEMU. {needs}", path="on_timeout")
     if not desired.live:
-        raise MacvtapError("the guest does not run meanwhile. Leave it out, or set live: true", path="on_timeout")
+        raise MacvtapError("post_copy requires live: true. Set that, or remove on_timeout", path="on_timeout")
 
 
 def identities(both: Both, desired: Desired) -> None:
@@ -80,7 +80,11 @@ def movable(domain: Domain, both: Both, desired: Desired) -> None:
     :raises MacvtapError: naming all reasons.
     """
     if not domain.running and desired.persistent is False:
-        raise MacvtapError("the guest does not run, and would be nowhere. Leave it out, or set true", path="persistent")
+        raise MacvtapError(
+            "false is only for a running guest. This one does not run, so the destination would have nothing of it. "
+            "Remove persistent, or set it to true",
+            path="persistent",
+        )
     validate_job(domain.name, domain.job, path="domain", live=True)
     reasons = list(both.blockers)
     if domain.job:

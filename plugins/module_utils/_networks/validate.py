@@ -194,7 +194,7 @@ def refuse_use(name: str, what: str, found: t.Sequence[User], unreadable: t.Sequ
     """
     if found or unreadable:
         raise MacvtapError(
-            f"network {name!r} is used by {_who(found, unreadable)}. If it is {what}, they cannot start any more. "
+            f"network {name!r} is used by {_who(found, unreadable)}. They could not start again once it is {what}. "
             "Connect them to something else first, or set force: true",
             path=path,
         )
