@@ -209,6 +209,14 @@ def test_the_notes_list_every_file_of_a_package(package: str) -> None:
     assert files - set(listed) - UNLISTED == set()
 
 
+def test_each_package_says_what_it_is_itself() -> None:
+    texts = {
+        package: ast.get_docstring(ast.parse((UTILS / package / "__init__.py").read_text())) for package in PACKAGES
+    }
+    assert [package for package, text in texts.items() if not text] == []
+    assert len(set(texts.values())) == len(texts)
+
+
 def span_of(node: ast.stmt) -> int:
     return t.cast("int", node.end_lineno) - node.lineno + 1
 
