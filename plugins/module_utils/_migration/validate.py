@@ -77,7 +77,7 @@ def identities(both: Both, desired: Desired) -> None:
 def movable(domain: Domain, both: Both, desired: Desired) -> None:
     """Refuse a guest that cannot be moved at all, or not as declared.
 
-    :raises MacvtapError: naming all reasons.
+    :raises MacvtapError: naming the first option that excludes it, or all reasons of the guest.
     """
     if not domain.running and desired.persistent is False:
         raise MacvtapError(
