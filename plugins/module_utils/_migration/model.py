@@ -117,8 +117,8 @@ class Both:
     Each has the text of its element in what libvirt sends. ``modes`` are the modes of the guest's links that libvirt
     does not know, by MAC address. ``blockers`` are the reasons why the guest cannot move at all, and ``unfit`` why it
     cannot move there. ``memory`` is the guest's, in bytes, and ``used`` what of it is in use, None if unknown.
-    ``mtus`` are those of its links here, by MAC address; none of links out of reach. ``disks`` are the files of its disks,
-    and ``local_disks`` those that no other host sees, with the type of their file system.
+    ``mtus`` are those of its links here, by MAC address; none of links out of reach. ``disks`` are the files of its
+    disks, and ``local_disks`` those that no other host sees, with the type of their file system.
     """
 
     source: Side
