@@ -30,8 +30,8 @@ PLANNERS = (
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
     "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
-    "_addresses.guests _addresses.options _addresses.ways",
-    "_migration.nics _migration.inventory _migration.along _migration.look _migration.heard",
+    "_addresses.guests _addresses.options _addresses.connections",
+    "_migration.nics _migration.inventory _migration.along _migration.look _migration.announced",
     "_migration.parity _migration.reported _domains.segments _forms *.conflicts",
 )
 

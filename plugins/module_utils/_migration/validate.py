@@ -136,12 +136,12 @@ def appliable(both: Both, desired: Desired) -> None:
     :raises MacvtapError: it is not.
     """
     source, destination = both.source, both.destination
-    settled = {(iface.mac, iface.get("network")) for iface in both.live}
+    running = {(iface.mac, iface.get("network")) for iface in both.live}
     declared = {nic.mac for nic in desired.nics}
     for iface in both.stored:
         name = iface.get("network")
         here, there = ((side.networks or {}).get(name or "") for side in (source, destination))
-        if here is None or there is None or iface.mac in declared or (iface.mac, name) in settled:
+        if here is None or there is None or iface.mac in declared or (iface.mac, name) in running:
             continue
         if here.direct and not there.direct:
             raise MacvtapError(
