@@ -27,7 +27,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 
 FILE = "/run/linuxvirt-macvtap/guards.json"
-_Entries = t.Dict[str, t.Dict[str, t.Any]]
 
 
 class Known:

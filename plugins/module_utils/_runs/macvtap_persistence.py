@@ -32,10 +32,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import disruptions, host, model, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.choose_backend import PERSISTENCE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
-
-_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS)}
 
 
 class _Answers(t.NamedTuple):
@@ -170,8 +169,8 @@ def _entries(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str
         yield f"{option}[{index}]", {**given, **defaults}
 
 
-_LINKS = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": _PERSISTENCE}
-_SHIMS = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": _PERSISTENCE}
+_LINKS = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": PERSISTENCE}
+_SHIMS = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": PERSISTENCE}
 SPECIFICATION: _glue.Specification = {
     "argument_spec": {
         "name": {"type": "str"},
@@ -179,11 +178,11 @@ SPECIFICATION: _glue.Specification = {
         "vlans": {
             "type": "list",
             "elements": "dict",
-            "options": {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE},
+            "options": {**vlan_options.VLAN_OPTIONS, "persistence": PERSISTENCE},
         },
         "shims": {"type": "list", "elements": "dict", "options": _SHIMS},
         **_glue.with_defaults(LINK_OPTIONS, state="up"),
-        "persistence": {**_PERSISTENCE, "default": "auto"},
+        "persistence": {**PERSISTENCE, "default": "auto"},
         **_glue.shared("purge", ALLOW, "lock_timeout", "on_error"),
     },
     "mutually_exclusive": [("name", "links")],
