@@ -66,6 +66,8 @@ class Guards:
         self._records = guard_links.known({})
         # Whose rules an earlier version has written.
         self._outdated: frozenset[str] = frozenset()
+        # The file as it was before this run has first written it.
+        self._former: str | None = None
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
@@ -221,7 +223,8 @@ class Guards:
         return replace(self._observed, links=model.still(planned, links), new=model.new(planned, links))
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
-        entries = self._stored()
+        former = _files.read(self._file)
+        entries = self._entries(former)
         before = [*entries]
         for step in steps:
             if step.after is not None and step.after.stored is not None:
@@ -229,6 +232,10 @@ class Guards:
             else:
                 entries.pop(step.target, None)
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
+        self._former = self._former or former
+        if self._former is not None and entries == self._entries(self._former):
+            # Also what others have written in their own way.
+            text = self._former
         with self._installer.storing(before, entries, self._warnings):
             _files.write(self._file, text, mode=0o600)
 

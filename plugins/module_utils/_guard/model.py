@@ -41,6 +41,9 @@ class Guard:
     NIC's link-local IPv6 address is among them or covered. ``ethertypes`` are words and hexadecimal numbers in order,
     or (ANY,). ``peers`` are MAC addresses, IP addresses and prefixes in order, () for all. ``rate`` is in frames per
     second, 0 for any. ``mirror_to`` is a link, "" for none.
+
+    ``entry`` is the file's entry as JSON if this version would not write it so, else "". Only such a guard has the
+    policy UNKNOWN. It says nothing of what it loads, and is never the one that is loaded.
     """
 
     mac: str
@@ -53,11 +56,17 @@ class Guard:
     router_advertisements: bool = False
     rate: int = 0
     mirror_to: str = ""
+    entry: str = ""
+
+    @property
+    def known(self) -> Guard | None:
+        """The guard, None if only its entry is known."""
+        return self if self.policy != UNKNOWN else None
 
     @property
     def options(self) -> dict[str, t.Any]:
         """Return the values by the names of their options."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mac"}
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("mac", "entry")}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
