@@ -123,10 +123,10 @@ def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[Sta
             former = replace(former, stored=before.stored)
         else:
             foreign = current.stored != before.stored
-    if not journal.contains(step, RULES):
+    if not journal.contains(step, RULES) and (after.exists or not journal.contains(step, STORE)):
         return former, _FOREIGN if foreign else ""
     # Guests start and stop meanwhile, which changes links, but not the rules.
-    came = _came(after, host)
+    came = _came(after, host) | _unguarded(step, host)
     # What puts a guard on a link that comes takes that of the file: without this run, the former one.
     earlier = before.active or (before.stored if came else None)
     # The rules of an entry of another version are not known. Better those that are there than none.
@@ -155,13 +155,29 @@ def _former_links(step: Step[State], host: Host, came: t.Collection[str]) -> tup
     others = {link for state in host.guards.values() if state.mac != step.target for link in state.links}
     added = {*after.links} - {*before.links} - {*came}
     removed = {link for link in {*before.links} - {*after.links} - others if _is_same(link, before, host)}
-    return tuple(sorted({*host.state(step.target).links} - added | removed))
+    return tuple(sorted({*host.state(step.target).links} - added | removed | {*came}))
 
 
 def _came(planned: State, host: Host) -> set[str]:
     """Return the links that have got a guard after it was planned."""
     links = host.state(planned.mac).links
     return {link for link in links if link not in planned.links or not _is_same(link, planned, host)}
+
+
+def _unguarded(step: Step[State], host: Host) -> set[str]:
+    """Return the links of a NIC that have come after its guard was planned to go: there was none that they could get.
+
+    Others that had no guard before have none.
+    """
+    before, after = t.cast("State", step.before), t.cast("State", step.after)
+    if after.exists or not (before.active or before.stored):
+        return set()
+    bare = {index for link, index in before.indexes.items() if link not in before.links}
+    return {
+        link
+        for link, mac in model.owners(host).items()
+        if mac == step.target and link in host.links and host.links[link].index not in bare
+    }
 
 
 def _is_same(link: str, planned: State, host: Host) -> bool:

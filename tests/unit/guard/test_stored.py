@@ -11,7 +11,10 @@ from dataclasses import replace
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    appeared,
+    guard_loader,
     host,
     known,
     loader,
@@ -139,3 +142,32 @@ def test_a_guest_that_has_started_meanwhile_keeps_its_rules_where_the_earlier_on
     planned = undone(modified, replace(after, links=("macvtap0",)), host_with(replace(now, links=("macvtap0",)), LINK))
     assert planned.steps[0].after == State(A, before.stored, GUARD, ("macvtap0",))
     assert "others have changed it" in planned.warnings[0]
+
+
+def test_what_is_not_known_is_loaded_as_the_file_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest of a guard that was removed has started meanwhile, and nothing else puts that back on its link."""
+    before = State(A, stored_as(UNKNOWN_ENTRIES["later"]))
+    planned = undone(before, State(A), host_with(State(A), LATER), [planner.STORE])
+    after = planned.steps[0].after
+    assert (after, planned.warnings) == (replace(before, links=("macvtap1",)), ())
+    loaded: list[t.Any] = []
+
+    def on(made: guard_loader.Loader, links: t.Sequence[tuple[str, str]], *, indexes: t.Mapping[str, int]) -> None:
+        loaded.append((made._guards, links, indexes))
+
+    monkeypatch.setattr(guard_loader.guard_table, "GuardTable", lambda: None)
+    monkeypatch.setattr(guard_loader.Loader, "on", on)
+    stored, links = {A: UNKNOWN_ENTRIES["later"]}, {"macvtap1": LATER}
+    appeared.put_on([after], links, links, stored)
+    assert loaded == [(stored, [("macvtap1", A)], {"macvtap1": 9})]
+    # Another has got the name, or the rules are there.
+    appeared.put_on([after], links, {"macvtap1": replace(LATER, index=10, mac=B)}, {})
+    appeared.put_on([replace(after, active=GUARD)], links, links, stored)
+    assert len(loaded) == 1
+    # Whatever rules that were: they are what was loaded.
+    for now in (State(A, before.stored, None, ("macvtap1",), modified=True), replace(after, active=GUARD)):
+        again = undone(before, State(A), host_with(now, LATER), [planner.STORE])
+        assert (again.changed, again.warnings) == (False, ())
+    monkeypatch.setattr(guard_loader.Loader, "on", lambda *_args, **_how: {}["chain"])
+    with pytest.raises(MacvtapError, match=rf"^the stored guard of {A} could not be loaded: 'chain'"):
+        appeared.put_on([after], links, links, stored)
