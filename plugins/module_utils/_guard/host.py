@@ -239,23 +239,27 @@ class Guards:
         with self._installer.storing(before, entries, self._warnings):
             _files.write(self._file, text, mode=0o600)
 
-    def refresh(self, *, check_mode: bool) -> bool:
+    def refresh(self, *, check_mode: bool, absent: t.Collection[str] = ()) -> bool:
         """Write the files that load the guards where they are not as this version writes them.
 
         Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
+        No record is left of guards that are declared ``absent``, and are: declared again, the guard may have another
+        link by then, and this link another guest.
         """
         entries = self._stored_guards()
         if not check_mode:
             if orphans := sorted(chains.orphans(self.snapshot, self._observed.names, time.time())):
                 guard_table.GuardTable().remove_orphans(orphans)
             # Links without a record are of an older version, or of a run that was killed.
-            with guard_links.recorded(chains.unrecorded(self._observed, self._records), self._warnings):
+            missing = chains.unrecorded(self._observed, self._records)
+            with guard_links.recorded({**missing, **model.outlived(self._observed, absent)}, self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
             return False
         if not check_mode and entries:
-            self._warnings += self._installer.install(entries)
-            self._warnings += self._installer.start()
+            # What was stored right before has been warned of.
+            found = [*self._installer.install(entries), *self._installer.start()]
+            self._warnings += [one for one in found if one not in self._warnings]
         elif not check_mode:
             self._installer.remove()
         return True

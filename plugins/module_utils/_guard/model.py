@@ -163,15 +163,24 @@ def new(former: t.Mapping[str, GuestLink], links: t.Mapping[str, GuestLink]) -> 
     return frozenset(name for name, one in links.items() if name not in former or former[name].index != one.index)
 
 
-def owners(host: Host) -> dict[str, str]:
-    """Return the NIC that each link belongs to.
+def owners(host: Host, planned: t.Collection[str] = ()) -> dict[str, str]:
+    """Return the NIC that each link belongs to, where there are the guards of ``host`` and those that are ``planned``.
 
     A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
     that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
     """
-    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
+    recorded = {link: mac for link, mac in host.recorded.items() if mac in planned or host.state(mac).exists}
     kept = {link: state.mac for state in host.guards.values() for link in state.links}
     return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept}
+
+
+def outlived(host: Host, absent: t.Collection[str]) -> dict[tuple[str, int], None]:
+    """Return the links by name and index whose records are of guards that are declared ``absent``, and are not there.
+
+    Where others have removed the rules, there was nothing more to remove than the record.
+    """
+    found = [link for link, mac in host.recorded.items() if mac in absent and not host.state(mac).exists]
+    return {(link, host.links[link].index): None for link in found if link in host.links}
 
 
 def link_local(mac: str) -> str:

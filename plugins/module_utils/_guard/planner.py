@@ -44,7 +44,8 @@ def plan(
     paths: dict[str, str] = {}
     named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
     indexes = {link.name: link.index for link in host.links.values()}
-    owners = {**model.owners(host), **{link: mac for entry, mac, links in named if entry.present for link in links}}
+    present = {mac: links for entry, mac, links in named if entry.present}
+    owners = {**model.owners(host, present), **{link: mac for mac, links in present.items() for link in links}}
     for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
@@ -99,6 +100,14 @@ def mac_of(entry: Desired, host: Host) -> str:
         return bound
     message = f"no macvtap link {entry.link} exists{did_you_mean(suggest(entry.link or '', host.links))}"
     raise MacvtapError(message, path=join_path(entry.path, "link"))
+
+
+def resolved(entry: Desired, host: Host) -> Desired:
+    """Return an entry for a guard to remove by the address of its NIC: of its link nothing may be left after that.
+
+    :raises MacvtapError: as :func:`mac_of`.
+    """
+    return entry if entry.present else replace(entry, mac=mac_of(entry, host), link=None)
 
 
 def undo(journal: Journal[State], host: Host) -> Plan[State]:
@@ -175,7 +184,7 @@ def _unguarded(step: Step[State], host: Host) -> set[str]:
     bare = {index for link, index in before.indexes.items() if link not in before.links}
     return {
         link
-        for link, mac in model.owners(host).items()
+        for link, mac in model.owners(host, {step.target}).items()
         if mac == step.target and link in host.links and host.links[link].index not in bare
     }
 

@@ -37,7 +37,8 @@ class Programs:
         :raises MacvtapError: the kernel refuses one.
         """
         pairs = [(step.before, step.after) for step in steps]
-        links, owners = host.links, model.owners(host)
+        present = {after.mac for _before, after in pairs if after is not None and after.exists}
+        links, owners = host.links, model.owners(host, present)
         final = {**host.guards, **{after.mac: after for _before, after in pairs if after is not None}}
         desired = {link: one.active.policy for one in final.values() if one.active is not None for link in one.links}
         for before, after in pairs:
