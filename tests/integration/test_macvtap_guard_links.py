@@ -186,3 +186,33 @@ def test_a_task_that_changes_a_guard_restores_what_loads_it_as_well(
         done = direct_iface.ok(run_module("macvtap_link", link, prefix=guest.hv.prefix))
         assert done["changed"] is True
         guest.hv.run("test", "-e", rules)
+
+
+_STOPPED_AT = """
+import os, signal
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+write = _files.write
+def stopped(path, *values, **how):
+    write(path, *values, **how)
+    if path == "/etc/linuxvirt-macvtap/guards.json":
+        _files.write = write
+        signal.raise_signal(signal.SIGTERM)
+_files.write = stopped
+"""
+
+
+@pytest.mark.parametrize("how", ["keep", "rollback"])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_a_signal_right_after_a_guard_was_stored_leaves_what_loads_it(
+    guest: GuardedLinks, last: bool, how: str
+) -> None:
+    both = [{"mac": MAC, "state": "absent"}, {"mac": NEIGHBOUR, "state": "absent"}]
+    if not last:
+        guest.run(guards=both)
+    given = {"guards": both if last else [{"mac": MAC}], "on_error": how}
+    stopped = run_module("macvtap_guard", given, prefix=guest.hv.prefix, patch=_STOPPED_AT)
+    assert stopped["msg"].startswith("stopped by SIGTERM. The ")
+    there = last is (how == "rollback")
+    for path in ("/etc/linuxvirt-macvtap/guards.json", GUARD, "/etc/libvirt/hooks/qemu.d/macvtap-guard"):
+        assert guest.hv.run("sh", "-c", f"[ -e {path} ] && echo there || true") == ("there\n" if there else "")
+    assert bool(guest.links().get(MAC)) is there

@@ -225,7 +225,6 @@ class Guards:
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
         former = _files.read(self._file)
         entries = self._entries(former)
-        before = [*entries]
         for step in steps:
             if step.after is not None and step.after.stored is not None:
                 entries[step.target] = store.entry_of(step.after.stored)
@@ -236,7 +235,7 @@ class Guards:
         if self._former is not None and entries == self._entries(self._former):
             # Also what others have written in their own way.
             text = self._former
-        with self._installer.storing(before, entries, self._warnings):
+        with self._installer.storing(entries, self._warnings, self._stored):
             _files.write(self._file, text, mode=0o600)
 
     def refresh(self, *, check_mode: bool, absent: t.Collection[str] = ()) -> bool:
