@@ -80,23 +80,6 @@ def test_a_link_that_a_domain_has_for_another_nic_goes_to_that_one() -> None:
     assert [step.after.links for step in planned.steps] == [("macvtap0",), ("macvtap1",)]
 
 
-@pytest.mark.parametrize(
-    ("state", "expected"),
-    [
-        (replace(GUARDED, links=()), [("links", [], ["macvtap0"])]),
-        (replace(GUARDED, stored=None), [("persistent", False, True)]),
-        (replace(GUARDED, active=None, links=()), [("rules", "missing", "loaded"), ("links", [], ["macvtap0"])]),
-        (replace(GUARDED, active=None, modified=True), [("rules", "modified", "loaded")]),
-        (replace(GUARDED, active=Guard(A, rate=5)), [("rate", 5, 0)]),
-        (replace(GUARDED, stored=Guard(A, rate=5)), [("persistent", "outdated", True)]),
-    ],
-)
-def test_only_what_differs_changes(state: State, expected: list[t.Any]) -> None:
-    planned = plan(host_with(state), {"mac": A})
-    assert changes(planned) == expected
-    assert planned.steps[0].after == GUARDED
-
-
 def test_a_removed_guard_leaves_nothing() -> None:
     absent = {"mac": A, "state": "absent"}
     assert changes(plan(host_with(GUARDED), absent)) == [("state", "present", "absent")]
