@@ -226,3 +226,14 @@ def test_a_removed_guard_is_back_on_the_link_of_a_guest_that_restarts(
     assert guest.passes("guest0", "mac", "own ip4") == ["own ip4"]
     policy = loader(guest, f"print(guard_loader.programs().policy({guest.index('guest0')}))")
     assert policy == "drop\n"
+
+
+def test_a_removal_that_fails_leaves_what_is_left_of_a_guard_that_was_flushed(guest: GuardedLinks) -> None:
+    guest.flush()
+    patch = _FAILS.replace("COMMAND", "'true'")
+    failed = run_module("macvtap_guard", {"mac": MAC, "state": "absent"}, prefix=guest.hv.prefix, patch=patch)
+    assert failed["msg"] == "failed in a test. The host is as it was before"
+    program = f"print(guard_loader.programs().policy({guest.index('guest0')}))"
+    assert loader(guest, program) == "drop\n"
+    guest.run(mac=MAC, state="absent")
+    assert loader(guest, program) == "None\n"

@@ -204,13 +204,20 @@ class Guards:
             before = {mac: one.active for mac, one in self._observed.guards.items()}
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
             self._loaded = (generation, loaded)
+
+        def begin(step: Step[State]) -> None:
+            if not journal.contains(step, RULES):
+                journal.record(step, RULES)
+
         # Also where others have removed the rules.
-        self._programs.follow(steps, self._still(planned))
+        self._programs.follow(steps, self._still(planned), begin)
         changed = [step for step in steps if step.before and step.after and step.before.stored != step.after.stored]
         if changed:
             for step in changed:
                 journal.record(step, STORE)
             self._write(changed)
+        # Last, so that each is put back whose guard is.
+        self._programs.follow(steps, self._still(planned), begin, gone=True)
         if commands or changed:
             appeared.put_on([step.after for step in steps if step.after], planned, _links(), self._stored())
 

@@ -155,6 +155,8 @@ def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[Sta
     of_file = not is_loaded and former.stored is not None and former.stored.known is None
     if former.active is None and not former.modified and not of_file:
         former = replace(former, links=())
+    lacking = {link for link in before.unchecked if link in former.links and _is_same(link, before, host)}
+    former = replace(former, unchecked=tuple(sorted(lacking)))
     return former, _FOREIGN if foreign else _KEPT if kept else ""
 
 

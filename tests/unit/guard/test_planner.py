@@ -149,9 +149,10 @@ def test_undo_takes_back_what_the_run_has_done() -> None:
     former = State(A, Guard(A, rate=5), Guard(A, rate=5), ("macvtap0",))
     assert undo(both, GUARDED, former).steps[0].after == former
     assert undo(both, GUARDED, former).warnings == ()
-    # Rules that were there before stay, also where the program for checksums was missing.
+    # Rules that were there before stay, also where the program for checksums was missing, which does not.
     unchecked = replace(former, unchecked=("macvtap0",))
-    assert undo(both, GUARDED, unchecked).steps[0].after == former
+    assert undo(both, GUARDED, unchecked).steps[0].after == unchecked
+    assert undo((planner.RULES,), GUARDED, replace(GUARDED, unchecked=("macvtap0",))).changed
     assert undo((planner.STORE,), replace(GUARDED, unchecked=("macvtap0",)), replace(unchecked, active=GUARD)).changed
 
 
