@@ -119,7 +119,7 @@ def test_what_others_take_off_is_restored(guest: Guarded) -> None:
 @pytest.mark.parametrize("policy", ["drop", "count"])
 def test_a_task_that_cannot_put_all_on_puts_none_on(guest: Guarded, policy: str) -> None:
     """Where nothing else of the guards is to be changed, or that is as well."""
-    both = {"guards": [{"mac": MAC}, {"mac": guarded.NEIGHBOUR}]}
+    both: dict[str, t.Any] = {"guards": [{"mac": MAC}, {"mac": guarded.NEIGHBOUR}]}
     guest.run(**both, policy="drop")
     command = [*guest.netns.prefix, sys.executable, "-c", _PROGRAMS, "take_off"]
     for link in ("macvtap0", "macvtap1"):

@@ -182,7 +182,7 @@ def test_a_task_that_changes_a_guard_restores_what_loads_it_as_well(
     guest.flush()
     for mode in ("private", "bridge", "bridge"):
         guest.hv.run("rm", rules)
-        link = {"name": "guest1", "mac": NEIGHBOUR, "parent": "eth0", "mode": mode, "guard": {}}
+        link: dict[str, t.Any] = {"name": "guest1", "mac": NEIGHBOUR, "parent": "eth0", "mode": mode, "guard": {}}
         done = direct_iface.ok(run_module("macvtap_link", link, prefix=guest.hv.prefix))
         assert done["changed"] is True
         guest.hv.run("test", "-e", rules)

@@ -168,6 +168,10 @@ def test_what_is_not_known_is_loaded_as_the_file_has_it(monkeypatch: pytest.Monk
     for now in (State(A, before.stored, None, ("macvtap1",), modified=True), replace(after, active=GUARD)):
         again = undone(before, State(A), host_with(now, LATER), [planner.STORE])
         assert (again.changed, again.warnings) == (False, ())
-    monkeypatch.setattr(guard_loader.Loader, "on", lambda *_args, **_how: {}["chain"])
+
+    def damaged(*_args: t.Any, **_how: t.Any) -> t.NoReturn:
+        raise KeyError("chain")
+
+    monkeypatch.setattr(guard_loader.Loader, "on", damaged)
     with pytest.raises(MacvtapError, match=rf"^the stored guard of {A} could not be loaded: 'chain'"):
         appeared.put_on([after], links, links, stored)
