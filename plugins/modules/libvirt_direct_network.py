@@ -355,6 +355,16 @@ networks:
     virtualport:
       description: The virtual port, V(null) if there is none.
       type: dict
+    trust_guest_rx_filters:
+      description:
+        - Whether the network itself trusts its guests, V(null) if it does not say. Portgroups have their own.
+        - No option sets it.
+      type: bool
+    vlan:
+      description:
+        - VLAN ID of the network itself, V(null) if there is none. Portgroups have their own.
+        - No option sets it.
+      type: raw
     portgroups:
       description: The portgroups, each with its name, whether it is the default, and its settings.
       type: list
@@ -375,6 +385,8 @@ networks:
       interfaces: [eth0]
       pf: null
       virtualport: null
+      trust_guest_rx_filters: null
+      vlan: null
       portgroups:
         - {name: servers, default: true}
       active: true

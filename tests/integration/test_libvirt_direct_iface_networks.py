@@ -45,6 +45,41 @@ def test_the_trust_of_a_portgroup_is_known_although_libvirt_does_not_show_it(net
     assert "allmulticast and trust" in module(domain="web1", mac=A, portgroup="trusted", allmulticast=True)["msg"]
 
 
+@pytest.mark.parametrize("by", ["network", "portgroup"])
+def test_a_guest_is_trusted_until_it_stops_whatever_its_network_says_by_then(
+    nets: Hypervisor, module: Module, by: str
+) -> None:
+    trusting, group = network("mine", "bridge", "eth0"), ""
+    if by == "network":
+        trusting = trusting.replace("<network>", "<network trustGuestRxFilters='yes'>")
+    else:
+        group = "all"
+        trusting = network("mine", "bridge", "eth0", more="<portgroup name='all' trustGuestRxFilters='yes'/>")
+    nets.virsh("net-define", "/dev/stdin", stdin=trusting)
+    nets.virsh("net-start", "mine")
+    nets.define(domain("web1", nic_on(A, "mine", portgroup=group)))
+    nets.virsh("start", "web1")
+    (found,) = info(nets)["interfaces"]
+    link = found["link"]["name"]
+    assert (found["differences"], found["live"]["trust_guest_rx_filters"]) == ([], True)
+    # As of a guest with an address of VRRP.
+    nets.run("ip", "link", "set", link, "address", "00:00:5e:00:01:0a")
+    options: Result = {"network": "mine", **({"portgroup": group} if group else {})}
+    assert not ok(module(domain="web1", mac=A, **options))["changed"]
+    if by == "portgroup":
+        less = "<portgroup name='all' trustGuestRxFilters='no'/>"
+        nets.virsh("net-update", "mine", "modify", "portgroup", less, "--live", "--config")
+        done = ok(module(domain="web1", mac=A, **options))
+        assert (done["changed"], done["restart_required"][0]["fields"]) == (False, ["trust_guest_rx_filters"])
+    # Its port is gone then, and nothing is known.
+    nets.virsh("net-destroy", "mine")
+    nets.virsh("net-start", "mine")
+    done = ok(module(domain="web1", mac=A, **options))
+    assert (done["changed"], done["restart_required"]) == (False, [])
+    (found,) = info(nets)["interfaces"]
+    assert (found["differences"], found["link"]["mac"]) == ([], "00:00:5e:00:01:0a")
+
+
 def test_the_name_of_a_network_changes_nothing_of_a_running_guest(nets: Hypervisor, module: Module) -> None:
     nets.define(domain("web1", nic(A)))
     nets.virsh("start", "web1")

@@ -8,7 +8,12 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import comparable, plain
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK, PORTGROUP, SETTINGS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import (
+    INHERITED,
+    NETWORK,
+    PORTGROUP,
+    SETTINGS,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, User
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of
 
@@ -35,7 +40,7 @@ def _definition(one: Definition) -> dict[str, t.Any]:
         "mode": one.mode,
         "interfaces": list(one.interfaces),
         "pf": one.pf,
-        "virtualport": NETWORK.nested(one.values).get("virtualport"),
+        **{name: NETWORK.nested(one.values).get(name) for name in ("virtualport", *INHERITED)},
         "portgroups": [
             {"name": group.name, "default": group.default, **PORTGROUP.nested(group.values)} for group in one.portgroups
         ],
