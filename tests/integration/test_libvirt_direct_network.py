@@ -10,7 +10,7 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, Result, domain, impacts, ok
-from direct_network import Networks, nic_on
+from direct_network import Networks, network, nic_on
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -136,6 +136,17 @@ def test_a_pool_of_whole_uplinks_keeps_its_accounts(networks: Networks) -> None:
     # The second guest gets the free one, since libvirt still knows of the first.
     start(hv, "web2", B)
     assert {one["uplink"] for one in networks.info()[0]["used_by"]} == {"up1", "up2"}
+
+
+def test_a_network_of_others_does_not_take_the_uplink_from_the_host(networks: Networks) -> None:
+    networks.hv.run("ip", "addr", "add", "192.0.2.5/24", "dev", "eth0")
+    networks.define(network("lan", "passthrough", "eth0"))
+    message = r"^{}: eth0 has addresses of the host \(192\.0\.2\.5/24\), .* or set allow_host_disconnect: true$"
+    networks.refused(message.format("state"), name="lan")
+    networks.refused(message.format("state"), name="lan", state="inactive", autostart=True)
+    networks.refused(message.format("mode"), name="lan", mode="passthrough")
+    assert ok(networks(name="lan", allow_host_disconnect=True))["changed"]
+    assert not ok(networks(name="lan"))["changed"]
 
 
 @pytest.mark.parametrize(

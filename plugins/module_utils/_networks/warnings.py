@@ -10,7 +10,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import j
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
+    Definition,
+    Desired,
+    Host,
+    Network,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
@@ -39,14 +44,32 @@ def warnings_of(resolved: Resolved, host: Host) -> t.Iterator[str]:
 def disruptions(resolved: t.Iterable[Resolved], host: Host) -> tuple[Disruption, ...]:
     """Return a Disruption for each link of the host that a network newly gives to guests in mode passthrough.
 
-    It takes effect when a guest starts, of which no run of this collection needs to know. So it counts at once.
+    It takes effect when a guest starts, of which no run of this collection needs to know. So it counts at once. A
+    network that was not active has given nothing so far.
     """
     return tuple(
-        Disruption(uplink, Loss.PASSTHRU, join_path(one.desired.path, "mode" if one.desired.mode else "interfaces"))
+        Disruption(uplink, Loss.PASSTHRU, join_path(one.desired.path, _option(one.desired)))
         for one in resolved
         if one.after is not None
-        for uplink in sorted(_passed_through(one.after, host) - _passed_through(one.before, host))
+        for uplink in sorted(_newly_passed_through(one.before, one.after, host))
     )
+
+
+def _option(desired: Desired) -> str:
+    """Return the option that is about the mode or the uplinks, or else the one that activates the network."""
+    return next((name for name in ("pf", "mode", "interfaces") if getattr(desired, name) is not None), "state")
+
+
+def _newly_passed_through(before: Network | None, after: Network, host: Host) -> set[str]:
+    """Return the links that a network gives to guests from now on, from the next boot on, or once it is started."""
+
+    def given(network: Network | None) -> tuple[set[str], set[str], set[str]]:
+        stored = _passed_through(network, host)
+        starts_at_boot = network is not None and network.autostart
+        return _passed_through(network.live if network else None, host), stored if starts_at_boot else set(), stored
+
+    had, gives = given(before), given(after)
+    return {link for was, now in zip(had, gives) for link in now - was - had[0]}
 
 
 def _passed_through(definition: Definition | None, host: Host) -> set[str]:

@@ -240,6 +240,38 @@ def test_an_uplink_that_passes_to_guests_is_lost_to_the_host() -> None:
         assert sorted(one.link for one in found) == lost
 
 
+POOL = Definition("passthrough", ("eth0",))
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "lost"),
+    [
+        # Others have stored it, and no guest has started on it: to activate it is what takes the uplink.
+        (network(POOL, None), {}, ["eth0"]),
+        (network(POOL, None), {"state": "inactive"}, []),
+        (network(POOL, None, autostart=False), {}, ["eth0"]),
+        (network(POOL, None, autostart=False), {"state": "inactive", "autostart": True}, ["eth0"]),
+        (network(POOL, None, autostart=False), {"state": "inactive"}, []),
+        # It gives it already, or will at the next boot.
+        (network(POOL, POOL), {}, []),
+        (network(POOL, POOL, autostart=False), {"autostart": True}, []),
+        (network(POOL, POOL), {"state": "inactive"}, []),
+        # Others have changed what is stored of an active one, which a restart brings.
+        (network(POOL, LAN, autostart=False), {}, ["eth0"]),
+        (network(LAN, POOL, autostart=False), {"mode": "passthrough", "interfaces": ["eth0"]}, []),
+        # What is only stored counts at once.
+        (network(LAN, None, autostart=False), {"state": "inactive", "mode": "passthrough"}, ["eth0", "eth1"]),
+    ],
+)
+def test_an_uplink_is_lost_when_a_network_begins_to_give_it(
+    before: Network, options: dict[str, t.Any], lost: list[str]
+) -> None:
+    where = host(before)
+    declared = sources.named(declare.declare([("", {"name": "lan", **options})]), where)
+    found = warnings.disruptions(resolve(declared, where, {}, force=False), where)
+    assert sorted(one.link for one in found) == lost
+
+
 @pytest.mark.parametrize(
     ("modes", "expected"),
     [
