@@ -214,3 +214,26 @@ def test_a_pool_gives_each_guest_an_uplink_for_itself(nets: Hypervisor, module: 
     assert source(nets, A, live=True) == "direct network=pool dev=up1 mode=passthrough"
     failed = module(domain="web1", mac=C, network="pool")
     assert "all are taken: up1 by web1" in failed["msg"], failed
+
+
+def test_an_uplink_of_a_pool_that_libvirt_does_not_know_to_be_taken(nets: Hypervisor, module: Module) -> None:
+    more = "ip link add up2 type veth peer name far2; ip link set up2 up; ip link set far2 up"
+    nets.run("sh", "-c", f"{more}; ip link add link up1 name shim0 type macvlan mode bridge")
+    nets.virsh("net-create", "/dev/stdin", stdin=network("pool", "passthrough", "up1", "up2"))
+    nets.define(domain("web1", nic_on(A, "lan")))
+    nets.virsh("start", "web1")
+    address = nets.run("cat", "/sys/class/net/up1/address")
+    ways: list[Result] = [{"mac": B}, {"mac": A, "live": "replug"}]
+    for options in ways:
+        failed = module(domain="web1", network="pool", **options)
+        assert (
+            "libvirt would choose up1, because it does not know that this is taken by the link shim0" in failed["msg"]
+        )
+    assert guest_has(nets, "web1", {A})
+    assert nets.run("cat", "/sys/class/net/up1/address") == address
+    nets.run("ip", "link", "del", "shim0")
+    ok(module(domain="web1", mac=B, network="pool"))
+    assert source(nets, B, live=True) == "direct network=pool dev=up1 mode=passthrough"
+    # libvirt knows of this one, and gives the next.
+    ok(module(domain="web1", mac=C, network="pool"))
+    assert source(nets, C, live=True) == "direct network=pool dev=up2 mode=passthrough"

@@ -178,10 +178,22 @@ def with_trust(iface: Iface, networks: Networks) -> Iface:
     return replace(iface, values={_TRUST: effective(iface, networks).values.get(_TRUST, "no"), **iface.values})
 
 
+def pool(iface: Iface, networks: Networks) -> Definition | None:
+    """Return the network of an interface if it gives each NIC one of several uplinks for itself."""
+    given = definition(iface, networks)
+    return given if given is not None and given.mode == "passthrough" and len(given.interfaces) > 1 else None
+
+
+def without_port(iface: Iface) -> Iface:
+    """Return a running interface as one that gets a new port on its network: with its uplink and mode to come."""
+    if iface.get("network") is None:
+        return iface
+    return replace(iface, values={name: text for name, text in iface.values.items() if name not in {"source", "mode"}})
+
+
 def is_pool(iface: Iface, networks: Networks) -> bool:
-    """Whether a network gives each of its interfaces one of several uplinks for itself, and this one has none yet."""
-    given = definition(iface, networks) if iface.get("source") is None else None
-    return given is not None and given.mode == "passthrough" and len(given.interfaces) > 1
+    """Whether an interface is to get one of several uplinks for itself from its network, and has none yet."""
+    return iface.get("source") is None and pool(iface, networks) is not None
 
 
 def certain_uplinks(iface: Iface, networks: Networks) -> tuple[str, ...]:

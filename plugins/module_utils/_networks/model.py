@@ -40,7 +40,8 @@ class Definition:
 
     ``interfaces`` are its uplinks by name, ``pf`` is the physical function whose virtual functions are its uplinks.
     ``values`` are the fields of the network itself (``virtualport.type``), as libvirt spells them. ``forward`` is what
-    it is instead of a direct network, such as "nat" or "isolated".
+    it is instead of a direct network, such as "nat" or "isolated". ``connections`` is how many guests libvirt counts on
+    each uplink, without those that have none; None if that is not known.
     """
 
     mode: str = ""
@@ -49,6 +50,7 @@ class Definition:
     values: t.Mapping[str, str] = field(default_factory=dict)
     portgroups: tuple[Portgroup, ...] = ()
     forward: str = field(default="", compare=False)
+    connections: t.Mapping[str, int] | None = field(default=None, compare=False)
 
     def portgroup(self, name: str | None) -> Portgroup | None:
         """Return the portgroup of a NIC that chooses ``name``, None if there is none; without a name the default."""

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import collections
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     Definition,
@@ -27,6 +28,7 @@ def warnings_of(resolved: Resolved, host: Host) -> t.Iterator[str]:
         # One that is new is refused instead.
         which = f"there is no link {join_names(missing)} on this host"
         yield f"network {name!r}: {which}, so a guest that gets it as uplink does not start"
+    yield from _shared_uplinks(resolved, host)
     running = join_names([user.label for user in resolved.running])
     if after is not None and not after.active and after.autostart:
         yield f"network {name!r} is inactive now, and libvirt starts it at the next boot. Set autostart: false as well"
@@ -39,6 +41,26 @@ def warnings_of(resolved: Resolved, host: Host) -> t.Iterator[str]:
             f"network {name!r}: libvirt no longer knows which uplinks these guests have, so other guests may fail to "
             f"start until they have stopped: {running}"
         )
+
+
+def _shared_uplinks(resolved: Resolved, host: Host) -> t.Iterator[str]:
+    """Warn of uplinks in mode passthrough that have other links than those of the network's own guests."""
+    after, links = resolved.after, host.links or {}
+    if after is None or "passthrough" not in (after.mode, after.live.mode if after.live is not None else ""):
+        return
+    passed = _passed_through(after, host) | _passed_through(after.live, host)
+    # A guest of the network has one, of which only its uplink is known here.
+    own = collections.Counter(
+        link.name for user in resolved.running if (link := link_of(user.uplink, links)) is not None
+    )
+    for uplink in sorted(passed):
+        others = sorted(one.name for one in links.values() if one.kind in MACVLAN_KINDS and one.parent == uplink)
+        if len(others) > own[uplink]:
+            yield (
+                f"network {resolved.desired.name!r} gives each NIC an uplink for itself, and {uplink} has "
+                f"{join_names(others)}. libvirt only knows of its own guests: one that gets {uplink} does not start, or "
+                "is not attached, and some versions leave its address on the uplink"
+            )
 
 
 def disruptions(resolved: t.Iterable[Resolved], host: Host) -> tuple[Disruption, ...]:

@@ -33,7 +33,7 @@ GROUPS = (Portgroup("web"), Portgroup("trusted", values={"trust_guest_rx_filters
 
 
 def network(name: str, mode: str, *uplinks: str, active: bool = True, **more: t.Any) -> Network:
-    live = Definition(mode, uplinks, portgroups=GROUPS, forward=mode) if active else None
+    live = Definition(mode, uplinks, portgroups=GROUPS, forward=mode, connections={}) if active else None
     return Network(mode, uplinks, portgroups=GROUPS, forward=mode, name=name, active=active, live=live, **more)
 
 

@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
-from .networked import A, B, C, live, on, refusal, stored, want
+from .networked import NETWORKS, A, B, C, live, on, refusal, stored, want
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,20 @@ def test_a_pool_has_an_uplink_for_each_nic() -> None:
     assert not planner.plan([want(**on_pool)], host).warnings
     other = replace(used(live(B, source="eth2", mode="passthrough"), running=True), running=True)
     both = replace(host, domains={**host.domains, "other": other})
+    # libvirt does not know of the other guest, which is on the uplink without this network.
+    assert refusal(want(**on_pool), both) == (
+        "interfaces[2].network: the network 'vfs' gives each NIC an uplink for itself, and libvirt would choose eth2, "
+        f"because it does not know that this is taken by other {B}. It would fail, and some versions leave the guest's "
+        "address on eth2. Remove that from eth2, or take eth2 out of the network"
+    )
+    (message,) = planner.plan([want(**on_pool)], both, level="none").warnings
+    assert message.endswith(
+        "libvirt would choose eth2 at the next start, because it does not know that this is taken by other "
+        f"{B}. The guest would not start"
+    )
+    vfs = NETWORKS["vfs"]
+    counted = replace(vfs, live=replace(vfs.live or vfs, connections={"eth2": 1}))
+    both = replace(both, networks={**NETWORKS, "vfs": counted})
     assert not planner.plan([want(**on_pool)], both).warnings
     third = used(stored(C, network="vfs"), name="third")
     (message,) = planner.plan([want(**on_pool)], replace(both, domains={**both.domains, "third": third})).warnings
