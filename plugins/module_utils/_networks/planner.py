@@ -149,7 +149,7 @@ def _has(user: User, field: str, resolved: Resolved) -> bool:
     if not field.startswith("portgroups."):
         return True
     before = resolved.before.live if resolved.before else None
-    chosen = before.portgroup(user.portgroup) if before is not None else None
+    chosen = before.portgroup(user.live_portgroup) if before is not None else None
     name = f"portgroups.{chosen.name}" if chosen is not None else None
     return name is not None and (field == name or field.startswith(f"{name}."))
 

@@ -58,8 +58,8 @@ def _shared_uplinks(resolved: Resolved, host: Host) -> t.Iterator[str]:
         if len(others) > own[uplink]:
             yield (
                 f"network {resolved.desired.name!r} gives each NIC an uplink for itself, and {uplink} has "
-                f"{join_names(others)}. libvirt only knows of its own guests: one that gets {uplink} does not start, or "
-                "is not attached, and some versions leave its address on the uplink"
+                f"{join_names(others)}. libvirt only knows of its own guests: one that gets {uplink} does not start, "
+                "or is not attached, and some versions leave its address on the uplink"
             )
 
 
