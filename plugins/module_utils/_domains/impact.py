@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import same_source
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import GENERATED
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 # The values of the option live, and the impacts that each allows.
@@ -73,6 +74,7 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
         if field.name == "source" and (both_run or same_source(one, other, host.links)):
             continue
         made_up = all(text is None or is_generated(field.name, text) for text in (one, other))
+        made_up = made_up or (field.name == GENERATED and other is None and stored.get("network") is not None)
         if one != other and not made_up and not (field.name == "pci_address" and other is None):
             names.append(field.name)
     return names

@@ -43,5 +43,7 @@ PORTGROUP = Table(
     *VIRTUALPORT,
     *bandwidth(),
 )
+# libvirt generates one at each start of a guest whose network has a virtual port of type 802.1Qbg without one.
+GENERATED = "virtualport.instanceid"
 # What a portgroup gives to a NIC.
 SETTINGS = tuple(field.name for field in PORTGROUP.fields if field.name != "default")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import comparable, plain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import (
+    GENERATED,
     INHERITED,
     NETWORK,
     PORTGROUP,
@@ -104,7 +105,7 @@ def differing(one: User, after: Definition) -> list[str]:
     implied = {"trust_guest_rx_filters": "no"}
     for name in SETTINGS:
         # A portgroup of a direct network has no bandwidth, so that is the NIC's own.
-        if name in one.own or name.startswith("bandwidth."):
+        if name in one.own or name.startswith("bandwidth.") or (name == GENERATED and name not in given):
             continue
         if one.values.get(name, implied.get(name)) != given.get(name, implied.get(name)):
             fields.append(name)

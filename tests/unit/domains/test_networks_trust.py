@@ -151,3 +151,27 @@ def test_an_interface_has_the_id_of_its_port() -> None:
     (one,) = xml.interfaces(f"<domain><devices>{live(network='lan')}</devices></domain>")
     assert one.port == "6aa"
     assert Iface(A).port == ""
+
+
+QBG = "<virtualport type='802.1Qbg'><parameters managerid='1' typeid='2' typeidversion='3'{}/></virtualport>"
+INSTANCE = " instanceid='09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f'"
+VLAN = "<vlan><tag id='42'/></vlan>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "got", "fields"),
+    [
+        (QBG.format(""), QBG.format(INSTANCE), []),
+        (QBG.format(INSTANCE.replace("4f'", "50'")), QBG.format(INSTANCE), ["virtualport.instanceid"]),
+        (VLAN, VLAN, []),
+        (VLAN, "", ["vlan"]),
+        ("", VLAN, ["vlan"]),
+    ],
+)
+def test_what_a_running_guest_has_from_the_network_itself(inside: str, got: str, fields: list[str]) -> None:
+    known = {**NETWORKS, "lan": lan(inside=inside)}
+    host = on([stored(network="lan")], [live(network="lan", more=got)], networks=known)
+    domain = host.domains["web1"]
+    found = inspection.differences(domain.stored[0], domain.live[0], domain, host)
+    assert [one["field"] for one in found] == fields
+    assert due(want(network="lan"), host, "replug") == fields
