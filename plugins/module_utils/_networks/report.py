@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields
     SETTINGS,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, User
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of, shown
 
 
 def network(one: Network) -> dict[str, t.Any]:
@@ -85,7 +85,7 @@ def due(after: Network, users: t.Iterable[User]) -> list[dict[str, t.Any]]:
     found = []
     if after.live is not None and after.active:
         old, new = (fields_of(comparable(one)) for one in (after.live, plain(after)))
-        fields = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+        fields = [shown(path) for path in dict.fromkeys((*old, *new)) if old.get(path) != new.get(path)]
         if fields:
             found.append({"network": after.name, "domain": None, "mac": None, "fields": fields})
     for one in users:

@@ -13,8 +13,16 @@ from network_model import Guest, Model, Nic
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import adapter, declare, run, users, validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import User
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import (
+    adapter,
+    declare,
+    report,
+    rollback,
+    run,
+    users,
+    validate,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Portgroup, User
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 from .planned import DB, LAN, WEB, host, impacts, network, plan
@@ -170,3 +178,51 @@ def test_a_guest_that_is_defined_right_before_is_not_left_without(
         run.run(networks, desired, OPTIONS)
     assert model.net(UUID).stored == before
     assert bool(model.net(UUID).live) is active
+
+
+@pytest.mark.parametrize(
+    ("groups", "options", "changes"),
+    [
+        # The name of one portgroup is that of a field of another.
+        (
+            (Portgroup("web", default=True), Portgroup("web.default")),
+            {"portgroups": [{"name": "web", "default": False}]},
+            [("portgroups.web.default", True, None)],
+        ),
+        (
+            (Portgroup("web"), Portgroup("web.default")),
+            {"portgroups": [{"name": "web", "default": True}]},
+            [("portgroups.web.default", None, True)],
+        ),
+        (
+            (Portgroup("web"), Portgroup("web.trust_guest_rx_filters")),
+            {"portgroups": [{"name": "web", "trust_guest_rx_filters": True}]},
+            [("portgroups.web.trust_guest_rx_filters", None, True)],
+        ),
+        (
+            (Portgroup("web", values={"trust_guest_rx_filters": "yes"}), Portgroup("web.trust_guest_rx_filters")),
+            removed("web.trust_guest_rx_filters"),
+            [("portgroups.web.trust_guest_rx_filters", "present", None)],
+        ),
+    ],
+)
+def test_a_name_with_a_dot_hides_no_change(
+    groups: tuple[Portgroup, ...], options: dict[str, t.Any], changes: list[tuple[t.Any, ...]]
+) -> None:
+    was = replace(LAN, portgroups=groups)
+    planned = plan(host(network(was, was)), **options)
+    assert [(one.field, one.before, one.after) for one in planned.changes] == changes
+    # Nor what is stored and not active yet, nor what a rollback finds.
+    (step,) = planned.steps
+    assert step.after is not None
+    lan = network(step.after, was)
+    assert [one["fields"] for one in report.due(lan, [])] == [[changes[0][0]]]
+    assert {("portgroups", group.name) for group in groups} <= dict(rollback._items(network(was, was))).keys()
+
+
+def test_a_guest_on_a_portgroup_whose_name_begins_alike_has_nothing_of_the_other() -> None:
+    was = replace(LAN, portgroups=(WEB, Portgroup("web.b")))
+    options = {"portgroups": [{"name": "web.b", "trust_guest_rx_filters": True}]}
+    for name, impact in (("web", "live"), ("web.b", "restart")):
+        planned = plan(host(network(was, was), documents(name, live=name)), **options)
+        assert set(impacts(planned).values()) == {impact}
