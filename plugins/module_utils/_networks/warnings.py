@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.validate import missing_parameters
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
@@ -29,6 +30,7 @@ def warnings_of(resolved: Resolved, host: Host) -> t.Iterator[str]:
         which = f"there is no link {join_names(missing)} on this host"
         yield f"network {name!r}: {which}, so a guest that gets it as uplink does not start"
     yield from _shared_uplinks(resolved, host)
+    yield from _incomplete_ports(resolved)
     running = join_names([user.label for user in resolved.running])
     if after is not None and not after.active and after.autostart:
         yield f"network {name!r} is inactive now, and libvirt starts it at the next boot. Set autostart: false as well"
@@ -41,6 +43,27 @@ def warnings_of(resolved: Resolved, host: Host) -> t.Iterator[str]:
             f"network {name!r}: libvirt no longer knows which uplinks these guests have, so other guests may fail to "
             f"start until they have stopped: {running}"
         )
+
+
+def _incomplete_ports(resolved: Resolved) -> t.Iterator[str]:
+    """Warn of a virtual port that lacks parameters which no portgroup and no NIC has either."""
+    after, name = resolved.after, resolved.desired.name
+    if after is None:
+        return
+    groups = [(group.name, {**after.values, **group.values}) for group in after.portgroups]
+    lacking = {one: missing for one, values in groups if (missing := missing_parameters(values))}
+    own = missing_parameters(after.values)
+    if own and len(lacking) == len(groups):
+        # Those of the portgroups too, then.
+        lacking = {None: own, **{one: missing for one, missing in lacking.items() if missing != own}}
+    for group, missing in lacking.items():
+        users = [user for user in resolved.users if group is None or user.portgroup in (group, None)]
+        if not any(user.own.issuperset(missing) for user in users):
+            what = f"network {name!r}" + (f", portgroup {group!r}" if group is not None else "")
+            yield (
+                f"{what}: the virtual port has no {join_names([one.partition('.')[2] for one in missing])}, so a guest "
+                "starts on it only if its NIC has that itself"
+            )
 
 
 def _shared_uplinks(resolved: Resolved, host: Host) -> t.Iterator[str]:

@@ -226,3 +226,58 @@ def test_a_guest_on_a_portgroup_whose_name_begins_alike_has_nothing_of_the_other
     for name, impact in (("web", "live"), ("web.b", "restart")):
         planned = plan(host(network(was, was), documents(name, live=name)), **options)
         assert set(impacts(planned).values()) == {impact}
+
+
+QBH = {"virtualport": {"type": "802.1Qbh"}}
+FULL, EMPTY = ({"type": "802.1Qbh", "profileid": name} for name in ("x", ""))
+NO_PROFILE = ": the virtual port has no profileid, so a guest starts on it only if its NIC has that itself"
+QBG = {"type": "802.1Qbg", "managerid": 0, "typeid": 2, "typeidversion": 3}
+NIC = replace(documents("web"), own=frozenset({"virtualport.profileid"}))
+
+
+@pytest.mark.parametrize(
+    ("options", "user", "warned"),
+    [
+        (QBH, None, [f"network 'lan'{NO_PROFILE}"]),
+        (
+            {"virtualport": {"type": "802.1Qbg", "typeid": 0}},
+            None,
+            ["network 'lan': the virtual port has no managerid, typeidversion, so"],
+        ),
+        ({"virtualport": QBG}, None, []),
+        ({"virtualport": {"type": "802.1Qbh", "profileid": "x"}}, None, []),
+        ({"virtualport": {"type": "none"}}, None, []),
+        # A portgroup may have the rest, or a NIC.
+        (
+            {**QBH, "portgroups": [{"name": "web", "virtualport": FULL}]},
+            None,
+            [f"network 'lan', portgroup 'db'{NO_PROFILE}"],
+        ),
+        (
+            {"portgroups": [{"name": "web", "virtualport": {"type": "802.1Qbh"}}]},
+            None,
+            ["network 'lan', portgroup 'web': the virtual port has no profileid"],
+        ),
+        (QBH, NIC, []),
+        (QBH, documents("web"), [f"network 'lan'{NO_PROFILE}"]),
+        ({"virtualport": {"type": "802.1Qbh"}, "state": "absent"}, None, []),
+    ],
+)
+def test_a_virtual_port_that_nothing_completes(options: dict[str, t.Any], user: User | None, warned: list[str]) -> None:
+    users_ = [user] if user is not None else []
+    found = [one for one in plan(host(network(), *users_), **options).warnings if "virtual port" in one]
+    assert len(found) == len(warned)
+    assert all(one.startswith(start) for one, start in zip(found, warned))
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({"virtualport": EMPTY}, "virtualport"),
+        ({"portgroups": [{"name": "a", "virtualport": EMPTY}]}, r"portgroups\[0\]\.virtualport"),
+        ({"portgroups": [{"name": "a", "virtualport": {"profileid": ""}}]}, r"portgroups\[0\]\.virtualport"),
+    ],
+)
+def test_a_profile_without_a_name(options: dict[str, t.Any], path: str) -> None:
+    with pytest.raises(MacvtapError, match=rf"^{path}\.profileid: the name of a port profile must not be empty"):
+        plan(host(network()), **options)
