@@ -154,9 +154,12 @@ class _Attempt:
         options = self._options
         self._resolved = resolve(answers.desired, host, answers.uuids, force=options.force)
         planned = planner.plan_of(self._resolved, host, force=options.force)
-        links = host.links or {}
-        disconnects = reachability.check(
-            warnings.disruptions(self._resolved, host), answers.reach, links, allowed=options.allow_host_disconnect
+        disconnects = reachability.check_known(
+            warnings.disruptions(self._resolved, host),
+            answers.reach,
+            host.links,
+            host.links_unknown,
+            allowed=options.allow_host_disconnect,
         )
         return replace(planned, warnings=(*planned.warnings, *answers.warnings, *disconnects))
 

@@ -51,7 +51,9 @@ def _incomplete_ports(resolved: Resolved) -> t.Iterator[str]:
     if after is None:
         return
     groups = [(group.name, {**after.values, **group.values}) for group in after.portgroups]
-    lacking = {one: missing for one, values in groups if (missing := missing_parameters(values))}
+    lacking: dict[str | None, list[str]] = {
+        one: missing for one, values in groups if (missing := missing_parameters(values))
+    }
     own = missing_parameters(after.values)
     if own and len(lacking) == len(groups):
         # Those of the portgroups too, then.
@@ -120,6 +122,8 @@ def _newly_passed_through(before: Network | None, after: Network, host: Host) ->
 def _passed_through(definition: Definition | None, host: Host) -> set[str]:
     if definition is None or definition.mode != "passthrough":
         return set()
+    if host.links is None:
+        return {*definition.interfaces, *([definition.pf] if definition.pf else [])}
     names = (*definition.interfaces, *host.functions.get(definition.pf or "", ()))
-    found = (link_of(name, host.links or {}) for name in names)
+    found = (link_of(name, host.links) for name in names)
     return {link.name for link in found if link is not None}

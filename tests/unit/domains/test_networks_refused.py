@@ -138,6 +138,8 @@ def test_which_links_the_host_may_lose(before: dict[str, str] | None, after: dic
     host = on([stored(**before)] if before else [])
     steps: t.Sequence[Step[Nic]] = planner.plan([want(**after)], host).steps
     assert [one.link for one in disruptions.of_steps(steps, host)] == taken
+    # The same of a host whose links are not known.
+    assert [one.link for one in disruptions.of_steps(steps, replace(host, links=None))] == taken
 
 
 QBH = {"virtualport.type": "802.1Qbh"}
@@ -163,7 +165,7 @@ def test_a_virtual_port_that_nothing_completes(
     group = Portgroup("web", values=group_has)
     values: t.Any = {"values": network_has, "portgroups": (group,)}
     lan = replace(NETWORKS["lan"], live=replace(NETWORKS["lan"].live or NETWORKS["lan"], **values), **values)
-    options = {"network": "lan", "portgroup": "web", **({"virtualport": own} if own else {})}
+    options: dict[str, t.Any] = {"network": "lan", "portgroup": "web", **({"virtualport": own} if own else {})}
     host = on([stored(source="eth0", mode="bridge")], networks={**NETWORKS, "lan": lan})
     if refused:
         message = refusal(want(**options), host)

@@ -101,7 +101,7 @@ def test_a_rollback_does_not_wait_for_guests_to_leave(monkeypatch: pytest.Monkey
 
     libvirt = fake_networks.module(model)
     connection = Connection(libvirt, Handle(model, lambda _what: None), "qemu:///system", read_only=False)
-    states = ({"portgroups": [{"name": "web"}]}, {"state": "absent"})
+    states: tuple[dict[str, t.Any], ...] = ({"portgroups": [{"name": "web"}]}, {"state": "absent"})
     declared = declare.declare(
         [(f"networks[{n}]", {"name": name, **more}) for n, (name, more) in enumerate(zip(NAMES, states))]
     )
@@ -109,7 +109,12 @@ def test_a_rollback_does_not_wait_for_guests_to_leave(monkeypatch: pytest.Monkey
     looks: list[float] = []
     networks = adapter.Networks(connection)
     revert = networks.revert
-    monkeypatch.setattr(networks, "revert", lambda *of: (looks.append(clock[0]), revert(*of)))
+
+    def reverted(*of: t.Any) -> None:
+        looks.append(clock[0])
+        revert(*of)
+
+    monkeypatch.setattr(networks, "revert", reverted)
     with pytest.raises(MacvtapError, match=r"networks\[1\].state: network 'san' is used by web1 "):
         run.run(networks, declared, OPTIONS._replace(timeout=60))
     # Nobody waits in the rollback; the next attempt does, before it changes anything.

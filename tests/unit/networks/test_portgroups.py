@@ -114,7 +114,7 @@ def test_a_portgroup_that_only_the_active_network_has_is_in_use() -> None:
 
 
 def test_what_a_running_guest_has_is_what_it_has_chosen_when_it_started() -> None:
-    options = {"portgroups": [{"name": "web", "trust_guest_rx_filters": True}]}
+    options: dict[str, t.Any] = {"portgroups": [{"name": "web", "trust_guest_rx_filters": True}]}
     for user, impact in ((documents("db", live="web"), "restart"), (documents("web", live="db"), "live")):
         assert set(impacts(plan(host(network(), user), **options)).values()) == {impact}
 
@@ -222,7 +222,7 @@ def test_a_name_with_a_dot_hides_no_change(
 
 def test_a_guest_on_a_portgroup_whose_name_begins_alike_has_nothing_of_the_other() -> None:
     was = replace(LAN, portgroups=(WEB, Portgroup("web.b")))
-    options = {"portgroups": [{"name": "web.b", "trust_guest_rx_filters": True}]}
+    options: dict[str, t.Any] = {"portgroups": [{"name": "web.b", "trust_guest_rx_filters": True}]}
     for name, impact in (("web", "live"), ("web.b", "restart")):
         planned = plan(host(network(was, was), documents(name, live=name)), **options)
         assert set(impacts(planned).values()) == {impact}

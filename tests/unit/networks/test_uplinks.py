@@ -91,3 +91,22 @@ def test_an_uplink_is_lost_when_a_network_begins_to_give_it(
     declared = sources.named(declare.declare([("", {"name": "lan", **options})]), where)
     found = warnings.disruptions(resolve(declared, where, {}, force=False), where)
     assert sorted(one.link for one in found) == lost
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "lost"),
+    [
+        (None, {"mode": "passthrough", "interfaces": ["eth7"]}, ["eth7"]),
+        (None, {"pf": "eth7"}, ["eth7"]),
+        (None, {"interfaces": ["eth7"]}, []),
+        (network(POOL, None), {}, ["eth0"]),
+        (network(POOL, POOL), {}, []),
+    ],
+)
+def test_what_a_network_of_another_host_takes_is_not_taken_for_nothing(
+    before: Network | None, options: dict[str, t.Any], lost: list[str]
+) -> None:
+    where = replace(host(before), links=None, links_unknown="uri qemu+ssh://x may lead to another host")
+    declared = sources.named(declare.declare([("", {"name": "lan", **options})]), where)
+    found = warnings.disruptions(resolve(declared, where, {}, force=False), where)
+    assert sorted(one.link for one in found) == lost
