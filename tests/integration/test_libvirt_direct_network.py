@@ -120,6 +120,42 @@ def test_a_network_that_guests_use_is_not_taken_from_them(networks: Networks) ->
     assert "running" in hv.virsh("list")
 
 
+def test_a_portgroup_that_a_guest_has_in_any_way_is_not_removed(networks: Networks) -> None:
+    hv = networks.hv
+    groups: list[Result] = [{"name": "web"}, {"name": "db", "default": True}]
+    ok(networks(name="lan", interfaces=["eth0"], portgroups=groups))
+    gone: dict[str, Result] = {
+        name: {"name": "lan", "portgroups": [{"name": name, "state": "absent"}]} for name in ("web", "db")
+    }
+    used = r"portgroups\[0\].state: portgroup '{}' of network 'lan' is used by web1 .*, {}\)"
+    # It runs with one, and another one is stored.
+    start(hv, portgroup="web")
+    hv.define(hv.dump("web1").replace("portgroup='web'", "portgroup='db'"))
+    networks.refused(used.format("web", "running"), **gone["web"])
+    networks.refused(used.format("db", "running"), **gone["db"])
+    # It is saved with one.
+    hv.virsh("managedsave", "web1")
+    networks.refused(used.format("web", "saved"), **gone["web"])
+    hv.virsh("managedsave-remove", "web1")
+    assert ok(networks(**gone["web"]))["changed"]
+    # A NIC without a choice has the default one.
+    hv.define(hv.dump("web1").replace(" portgroup='db'", ""))
+    networks.refused(used.format("db", "not running"), **gone["db"])
+    hv.virsh("undefine", "web1")
+    assert ok(networks(**gone["db"]))["changed"]
+
+
+def test_what_a_guest_has_from_the_network_itself_is_no_difference(networks: Networks) -> None:
+    hv = networks.hv
+    # No virtual port: libvirtd 9.0 hangs when it associates one on a veth link.
+    networks.define(network("lan", "bridge", "eth0").replace("<network>", "<network trustGuestRxFilters='yes'>"))
+    ok(networks(name="lan"))
+    start(hv)
+    done = ok(networks(name="lan"))
+    assert (done["changed"], done["restart_required"]) == (False, [])
+    assert done["networks"][0]["trust_guest_rx_filters"] is True
+
+
 def test_a_pool_of_whole_uplinks_keeps_its_accounts(networks: Networks) -> None:
     hv = networks.hv
     hv.run("ip", "link", "add", "up2", "type", "veth", "peer", "name", "far2")
