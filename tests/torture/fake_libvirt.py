@@ -243,6 +243,9 @@ class Network:
 class Port:
     """Like virNetworkPort. The model has one for all NICs, which trusts no guest."""
 
+    def UUIDString(self) -> str:  # noqa: N802
+        return nics.PORT
+
     def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
         return f"<networkport><uuid>{nics.PORT}</uuid></networkport>"
 

@@ -123,11 +123,13 @@ class DomainReader:
 
     def _ports(self, host: Host) -> dict[str, Port]:
         """Return the ports of running interfaces on networks, by id, without those that cannot be read."""
-        names = {iface.get("network") for domain in host.domains.values() for iface in domain.live if iface.port}
+        ids: dict[str, set[str]] = {}
+        for iface in (iface for domain in host.domains.values() for iface in domain.live if iface.port):
+            ids.setdefault(iface.get("network") or "", set()).add(iface.port)
         found = {}
-        for name in sorted(filter(None, names)):
+        for name in sorted(filter(None, ids)):
             try:
-                found.update({port.id: port for port in reader.ports(self._connection, name)})
+                found.update({port.id: port for port in reader.ports(self._connection, name, ids[name])})
             except MacvtapError:
                 if self._connection.lost:
                     raise

@@ -141,6 +141,9 @@ def test_the_ports_of_running_guests_are_read(trusted: str) -> None:
     )
     (iface,) = ifaces
     assert host.ports[iface.port].values == ({TRUST: trusted} if trusted else {})
+    assert [one.id for one in reader.ports(connection, "lan")] == [iface.port]
+    # Each takes a call, so only those of the domains in question are read.
+    assert reader.ports(connection, "lan", {"another"}) == ()
     # One that is not active any more has none.
     model.destroy(uuid)
     again = DomainReader(connection, t.cast("t.Any", None)).with_networks(replace(host, networks=None, ports={}))
