@@ -193,6 +193,9 @@ class Port:
         self._model = model
         self._nic = nic
 
+    def UUIDString(self) -> str:  # noqa: N802
+        return self._nic.port
+
     def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
         nic, guest = self._nic, self._model.guests[self._nic.guest]
         group = f"<group>{nic.portgroup}</group>" if nic.portgroup else ""

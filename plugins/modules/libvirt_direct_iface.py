@@ -462,7 +462,8 @@ options:
       - Give a guest a O(source) in mode V(passthrough) even if that link has IP addresses or routes of the host, or
         carries Ansible's connection. The guest gets all frames of the link, so the host is cut off there. A warning
         names what the host loses.
-      - Otherwise such an interface is refused, also for a domain that does not run.
+      - Otherwise such an interface is refused, also for a domain that does not run. With O(xml_file), or a O(uri) of
+        another host, what that has on its links is not known. A warning says so.
     type: bool
     default: false
     version_added: 0.2.0

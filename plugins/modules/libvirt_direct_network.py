@@ -81,8 +81,9 @@ options:
       portgroups: &portgroups
         description:
           - Groups of settings that NICs can choose, by name. Portgroups that are not listed stay as they are.
-          - libvirt starts a guest whose portgroup does not exist, without its settings. So one that guests use, stored
-            or live, is not removed unless O(force=true).
+          - libvirt starts a guest whose portgroup does not exist, without its settings. So one that guests use,
+            stored, live or saved, is not removed unless O(force=true). Nor is the default one, while NICs without a
+            portgroup have it and no other becomes the default.
         type: list
         elements: dict
         suboptions:
@@ -207,7 +208,8 @@ options:
     description:
       - Store mode V(passthrough) even if an uplink has IP addresses or routes of the host, or carries Ansible's
         connection. The next guest that starts gets all frames of the uplink. A warning names what the host loses.
-      - Otherwise it is refused.
+      - Otherwise it is refused, also to activate such a network that others have stored. With a O(uri) of another host,
+        what it has on its links is not known. A warning says so.
     type: bool
     default: false
   on_error:
@@ -355,6 +357,16 @@ networks:
     virtualport:
       description: The virtual port, V(null) if there is none.
       type: dict
+    trust_guest_rx_filters:
+      description:
+        - Whether the network itself trusts its guests, V(null) if it does not say. Portgroups have their own.
+        - No option sets it.
+      type: bool
+    vlan:
+      description:
+        - VLAN ID of the network itself, V(null) if there is none. Portgroups have their own.
+        - No option sets it.
+      type: raw
     portgroups:
       description: The portgroups, each with its name, whether it is the default, and its settings.
       type: list
@@ -375,6 +387,8 @@ networks:
       interfaces: [eth0]
       pf: null
       virtualport: null
+      trust_guest_rx_filters: null
+      vlan: null
       portgroups:
         - {name: servers, default: true}
       active: true

@@ -88,6 +88,16 @@ networks:
     virtualport:
       description: The virtual port, V(null) if there is none.
       type: dict
+    trust_guest_rx_filters:
+      description:
+        - Whether the network itself trusts its guests, V(null) if it does not say. Portgroups have their own.
+        - No option sets it.
+      type: bool
+    vlan:
+      description:
+        - VLAN ID of the network itself, V(null) if there is none. Portgroups have their own.
+        - No option sets it.
+      type: raw
     portgroups:
       description: The portgroups, each with its name, whether it is the default, and its settings.
       type: list
@@ -103,8 +113,9 @@ networks:
       type: bool
     live:
       description:
-        - C(mode), C(interfaces), C(pf), C(virtualport) and C(portgroups) of the active network, which differ from the
-          stored ones until it is stopped and started. V(null) if it is not active.
+        - C(mode), C(interfaces), C(pf), C(virtualport), C(trust_guest_rx_filters), C(vlan) and C(portgroups) of the
+          active network, which differ from the stored ones until it is stopped and started.
+        - V(null) if it is not active.
       type: dict
     used_by:
       description: The NICs on it, as M(linuxvirt.macvtap.libvirt_direct_network) returns them.
@@ -121,11 +132,20 @@ networks:
       interfaces: [eth0]
       pf: null
       virtualport: null
+      trust_guest_rx_filters: null
+      vlan: null
       portgroups: []
       active: true
       persistent: true
       autostart: true
-      live: {mode: bridge, interfaces: [eth0], pf: null, virtualport: null, portgroups: []}
+      live:
+        mode: bridge
+        interfaces: [eth0]
+        pf: null
+        virtualport: null
+        trust_guest_rx_filters: null
+        vlan: null
+        portgroups: []
       used_by:
         - network: lan
           domain: web1

@@ -361,9 +361,14 @@ networks:
       returned: always
     portgroups:
       description:
-        - Each portgroup's C(name), whether it is the C(default), and its C(trust_guest_rx_filters).
+        - Each portgroup's C(name), whether it is the C(default), and its C(trust_guest_rx_filters), V(null) if that is
+          left to the network.
       type: list
       elements: dict
+      returned: always
+    trust_guest_rx_filters:
+      description: Whether the network itself trusts its guests, V(null) if it does not say.
+      type: bool
       returned: always
     active:
       description: Whether it is active. Guests start only on active networks.
@@ -384,7 +389,8 @@ networks:
       forward: bridge
       interfaces: [eth0]
       pf: null
-      portgroups: [{name: slow, default: false, trust_guest_rx_filters: false}]
+      portgroups: [{name: slow, default: false, trust_guest_rx_filters: null}]
+      trust_guest_rx_filters: null
       active: true
       persistent: true
       autostart: true

@@ -45,6 +45,41 @@ def test_the_trust_of_a_portgroup_is_known_although_libvirt_does_not_show_it(net
     assert "allmulticast and trust" in module(domain="web1", mac=A, portgroup="trusted", allmulticast=True)["msg"]
 
 
+@pytest.mark.parametrize("by", ["network", "portgroup"])
+def test_a_guest_is_trusted_until_it_stops_whatever_its_network_says_by_then(
+    nets: Hypervisor, module: Module, by: str
+) -> None:
+    trusting, group = network("mine", "bridge", "eth0"), ""
+    if by == "network":
+        trusting = trusting.replace("<network>", "<network trustGuestRxFilters='yes'>")
+    else:
+        group = "all"
+        trusting = network("mine", "bridge", "eth0", more="<portgroup name='all' trustGuestRxFilters='yes'/>")
+    nets.virsh("net-define", "/dev/stdin", stdin=trusting)
+    nets.virsh("net-start", "mine")
+    nets.define(domain("web1", nic_on(A, "mine", portgroup=group)))
+    nets.virsh("start", "web1")
+    (found,) = info(nets)["interfaces"]
+    link = found["link"]["name"]
+    assert (found["differences"], found["live"]["trust_guest_rx_filters"]) == ([], True)
+    # As of a guest with an address of VRRP.
+    nets.run("ip", "link", "set", link, "address", "00:00:5e:00:01:0a")
+    options: Result = {"network": "mine", **({"portgroup": group} if group else {})}
+    assert not ok(module(domain="web1", mac=A, **options))["changed"]
+    if by == "portgroup":
+        less = "<portgroup name='all' trustGuestRxFilters='no'/>"
+        nets.virsh("net-update", "mine", "modify", "portgroup", less, "--live", "--config")
+        done = ok(module(domain="web1", mac=A, **options))
+        assert (done["changed"], done["restart_required"][0]["fields"]) == (False, ["trust_guest_rx_filters"])
+    # Its port is gone then, and nothing is known.
+    nets.virsh("net-destroy", "mine")
+    nets.virsh("net-start", "mine")
+    done = ok(module(domain="web1", mac=A, **options))
+    assert (done["changed"], done["restart_required"]) == (False, [])
+    (found,) = info(nets)["interfaces"]
+    assert (found["differences"], found["link"]["mac"]) == ([], "00:00:5e:00:01:0a")
+
+
 def test_the_name_of_a_network_changes_nothing_of_a_running_guest(nets: Hypervisor, module: Module) -> None:
     nets.define(domain("web1", nic(A)))
     nets.virsh("start", "web1")
@@ -179,3 +214,26 @@ def test_a_pool_gives_each_guest_an_uplink_for_itself(nets: Hypervisor, module: 
     assert source(nets, A, live=True) == "direct network=pool dev=up1 mode=passthrough"
     failed = module(domain="web1", mac=C, network="pool")
     assert "all are taken: up1 by web1" in failed["msg"], failed
+
+
+def test_an_uplink_of_a_pool_that_libvirt_does_not_know_to_be_taken(nets: Hypervisor, module: Module) -> None:
+    more = "ip link add up2 type veth peer name far2; ip link set up2 up; ip link set far2 up"
+    nets.run("sh", "-c", f"{more}; ip link add link up1 name shim0 type macvlan mode bridge")
+    nets.virsh("net-create", "/dev/stdin", stdin=network("pool", "passthrough", "up1", "up2"))
+    nets.define(domain("web1", nic_on(A, "lan")))
+    nets.virsh("start", "web1")
+    address = nets.run("cat", "/sys/class/net/up1/address")
+    ways: list[Result] = [{"mac": B}, {"mac": A, "live": "replug"}]
+    for options in ways:
+        failed = module(domain="web1", network="pool", **options)
+        assert (
+            "libvirt would choose up1, because it does not know that this is taken by the link shim0" in failed["msg"]
+        )
+    assert guest_has(nets, "web1", {A})
+    assert nets.run("cat", "/sys/class/net/up1/address") == address
+    nets.run("ip", "link", "del", "shim0")
+    ok(module(domain="web1", mac=B, network="pool"))
+    assert source(nets, B, live=True) == "direct network=pool dev=up1 mode=passthrough"
+    # libvirt knows of this one, and gives the next.
+    ok(module(domain="web1", mac=C, network="pool"))
+    assert source(nets, C, live=True) == "direct network=pool dev=up2 mode=passthrough"

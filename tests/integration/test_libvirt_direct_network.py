@@ -10,7 +10,7 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, Result, domain, impacts, ok
-from direct_network import Networks, nic_on
+from direct_network import Networks, network, nic_on
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -120,6 +120,42 @@ def test_a_network_that_guests_use_is_not_taken_from_them(networks: Networks) ->
     assert "running" in hv.virsh("list")
 
 
+def test_a_portgroup_that_a_guest_has_in_any_way_is_not_removed(networks: Networks) -> None:
+    hv = networks.hv
+    groups: list[Result] = [{"name": "web"}, {"name": "db", "default": True}]
+    ok(networks(name="lan", interfaces=["eth0"], portgroups=groups))
+    gone: dict[str, Result] = {
+        name: {"name": "lan", "portgroups": [{"name": name, "state": "absent"}]} for name in ("web", "db")
+    }
+    used = r"portgroups\[0\].state: portgroup '{}' of network 'lan' is used by web1 .*, {}\)"
+    # It runs with one, and another one is stored.
+    start(hv, portgroup="web")
+    hv.define(hv.dump("web1").replace("portgroup='web'", "portgroup='db'"))
+    networks.refused(used.format("web", "running"), **gone["web"])
+    networks.refused(used.format("db", "running"), **gone["db"])
+    # It is saved with one.
+    hv.virsh("managedsave", "web1")
+    networks.refused(used.format("web", "saved"), **gone["web"])
+    hv.virsh("managedsave-remove", "web1")
+    assert ok(networks(**gone["web"]))["changed"]
+    # A NIC without a choice has the default one.
+    hv.define(hv.dump("web1").replace(" portgroup='db'", ""))
+    networks.refused(used.format("db", "not running"), **gone["db"])
+    hv.virsh("undefine", "web1")
+    assert ok(networks(**gone["db"]))["changed"]
+
+
+def test_what_a_guest_has_from_the_network_itself_is_no_difference(networks: Networks) -> None:
+    hv = networks.hv
+    # No virtual port: libvirtd 9.0 hangs when it associates one on a veth link.
+    networks.define(network("lan", "bridge", "eth0").replace("<network>", "<network trustGuestRxFilters='yes'>"))
+    ok(networks(name="lan"))
+    start(hv)
+    done = ok(networks(name="lan"))
+    assert (done["changed"], done["restart_required"]) == (False, [])
+    assert done["networks"][0]["trust_guest_rx_filters"] is True
+
+
 def test_a_pool_of_whole_uplinks_keeps_its_accounts(networks: Networks) -> None:
     hv = networks.hv
     hv.run("ip", "link", "add", "up2", "type", "veth", "peer", "name", "far2")
@@ -136,6 +172,17 @@ def test_a_pool_of_whole_uplinks_keeps_its_accounts(networks: Networks) -> None:
     # The second guest gets the free one, since libvirt still knows of the first.
     start(hv, "web2", B)
     assert {one["uplink"] for one in networks.info()[0]["used_by"]} == {"up1", "up2"}
+
+
+def test_a_network_of_others_does_not_take_the_uplink_from_the_host(networks: Networks) -> None:
+    networks.hv.run("ip", "addr", "add", "192.0.2.5/24", "dev", "eth0")
+    networks.define(network("lan", "passthrough", "eth0"))
+    message = r"^{}: eth0 has addresses of the host \(192\.0\.2\.5/24\), .* or set allow_host_disconnect: true$"
+    networks.refused(message.format("state"), name="lan")
+    networks.refused(message.format("state"), name="lan", state="inactive", autostart=True)
+    networks.refused(message.format("mode"), name="lan", mode="passthrough")
+    assert ok(networks(name="lan", allow_host_disconnect=True))["changed"]
+    assert not ok(networks(name="lan"))["changed"]
 
 
 @pytest.mark.parametrize(

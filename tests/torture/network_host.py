@@ -118,6 +118,8 @@ class WatchedModel(Model):
                 if self.marked.get(mark, 0) < self.read.get(uuid, 0):
                     self._violation("lost-update", f"{mark} of {net.name if net else uuid}")
                 self.lost.update({net.name: mark} if net is not None and mark in self.with_events else {})
+            if net is not None:
+                self._not_chosen(net, had - set(spec.groups))
         return super().define(document)
 
     def destroy(self, uuid: str) -> None:
@@ -127,6 +129,27 @@ class WatchedModel(Model):
             stored = desired is not None and desired.state != "active"
             self._not_in_use(net, f"{net.name} is stopped", stored=stored)
         super().destroy(uuid)
+
+    def undefine(self, uuid: str) -> None:
+        net = self.nets.get(uuid)
+        desired = self.declared.get(net.name) if net is not None else None
+        if (
+            self.running_run
+            and net is not None
+            and desired is not None
+            and desired.state == "absent"
+            and not self.force
+        ):
+            self._not_in_use(net, f"{net.name} is removed", stored=True)
+        super().undefine(uuid)
+
+    def _not_chosen(self, net: Net, gone: t.Collection[str]) -> None:
+        """Guests that have chosen one of the portgroups ``gone`` are a violation, unless the run restores a network."""
+        desired = self.declared.get(net.name)
+        absent = {one.name for one in desired.portgroups if not one.present} if desired is not None else set()
+        for nic in () if self.force else self._users(net, stored=True):
+            if nic.portgroup in absent & set(gone):
+                self._violation("portgroup-taken", f"{nic.portgroup} of {net.name} is removed, and {nic} has chosen it")
 
     def update(self, uuid: str, command: str, element: str, *, stored: bool = False) -> None:
         net = self.nets.get(uuid)

@@ -83,7 +83,8 @@ def _act_on_guests(model: WatchedModel, what: str, name: str) -> None:
         elif what == "guest_stops":
             model.stop(uuid)
         elif what == "guest_moves" and guest.stored is not None:
-            guest.stored = replace(guest.stored, network=NAMES[(NAMES.index(name) + 1) % len(NAMES)], portgroup="")
+            group = "" if guest.stored.portgroup else "a"
+            guest.stored = replace(guest.stored, network=NAMES[(NAMES.index(name) + 1) % len(NAMES)], portgroup=group)
         elif what == "guest_goes" and guest.live is not None:
             guest.stored = None
         return

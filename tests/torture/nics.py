@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 AUTOMATIC = re.compile(r"(macvtap|vnet)\d+")
 # Values that only virtio has.
 _MODELS_WITH_DRIVER = ("virtio",)
+# The id of a running NIC's port on its network.
+PORT = "6a1"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def render(nic: Nic) -> str:
     source = f"dev='{nic.source}' mode='{nic.mode}'" if nic.type == "direct" else f"bridge='{nic.source}'"
     kind = nic.type
     if nic.network and nic.source:
-        source = f"network='{nic.network}' portid='6a1' {source}"
+        source = f"network='{nic.network}' portid='{PORT}' {source}"
     elif nic.network:
         kind, source = "network", f"network='{nic.network}'"
     lines = [f"<interface type='{kind}'>", f"  <mac address='{nic.mac}'/>", f"  <source {source}/>"]

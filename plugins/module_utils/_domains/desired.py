@@ -197,4 +197,6 @@ def _paused(live: Iface, stored: Iface, done: t.Collection[str], host: Host) -> 
     values = merged(live.values, {name: stored.get(name) for name in names if name != "type"})
     kept = {n: text for n, text in without_generated(values).items() if n not in (*LINK_FAULTS, LINK_GONE)}
     kept = networks.storable(networks.with_own(kept, stored), done, live)
-    return replace(live, type=stored.type if "type" in names else live.type, values=kept, stale_mode=None)
+    return replace(
+        live, type=stored.type if "type" in names else live.type, values=kept, stale_mode=None, trust_unknown=False
+    )

@@ -34,6 +34,9 @@ def _passed_through(iface: Iface | None, host: Host) -> set[str]:
     """Return the names of the links that may be the source of an interface in mode passthrough."""
     if iface is None or networks.mode(iface, host.networks) != "passthrough":
         return set()
+    sources = networks.uplinks(iface, host.networks)
+    if host.links is None:
+        return set(sources)
     # The source may be an alternative name.
-    links = (link_of(source, host.links or {}) for source in networks.uplinks(iface, host.networks))
+    links = (link_of(source, host.links) for source in sources)
     return {link.name for link in links if link is not None}

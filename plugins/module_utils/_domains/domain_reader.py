@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Port
 
 _Ifaces = t.Tuple[Iface, ...]
 
@@ -113,11 +114,26 @@ class DomainReader:
         if not (declared or needed or networks.any_of(ifaces)):
             return host
         try:
-            return replace(host, networks=reader.networks(self._connection))
+            host = replace(host, networks=reader.networks(self._connection))
         except MacvtapError:
             if declared or self._connection.lost:
                 raise
             return host
+        return replace(host, ports=self._ports(host))
+
+    def _ports(self, host: Host) -> dict[str, Port]:
+        """Return the ports of running interfaces on networks, by id, without those that cannot be read."""
+        ids: dict[str, set[str]] = {}
+        for iface in (iface for domain in host.domains.values() for iface in domain.live if iface.port):
+            ids.setdefault(iface.get("network") or "", set()).add(iface.port)
+        found = {}
+        for name in sorted(filter(None, ids)):
+            try:
+                found.update({port.id: port for port in reader.ports(self._connection, name, ids[name])})
+            except MacvtapError:
+                if self._connection.lost:
+                    raise
+        return found
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host`` with the MAC addresses and link names of its other domains."""

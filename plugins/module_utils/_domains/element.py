@@ -77,6 +77,7 @@ def _parse(element: spans.Element, text: str) -> Iface:
         type=kind,
         values=values,
         origin=None if kind == "direct" else network or source.get("bridge") or source.get("dev"),
+        port=source.get("portid", ""),
         xml=text,
     )
 

@@ -119,7 +119,7 @@ def _with_faults(iface: Iface, domain: Domain, links: Links, held: tuple[Holder,
     if link.mac is not None and link_of_iface(iface, links) is None and link.mode != "passthru":
         if not any(holder.domain == domain.name for holder in held):
             return iface
-        faults[GUEST_MAC if iface.get("trust_guest_rx_filters") == "yes" else LINK_MAC] = link.mac
+        faults[GUEST_MAC if iface.may_be_trusted else LINK_MAC] = link.mac
     # libvirt sets the links of a paused guest down.
     if not link.up and not domain.paused and iface.get("link_state") != "down":
         faults[LINK_DOWN] = "down"
@@ -190,7 +190,7 @@ def link_fault(iface: Iface, domain: str, host: Host) -> str | None:
     if link is None:
         return f"libvirt reports {name} as its link, which does not exist"
     # A trusted guest may give its link another MAC address.
-    if link.mac != iface.mac and link.mode != "passthru" and iface.get("trust_guest_rx_filters") != "yes":
+    if link.mac != iface.mac and link.mode != "passthru" and not iface.may_be_trusted:
         return f"its link {name} has the address {link.mac}"
     if host.all_holders and not any(holder.domain == domain for holder in held.get(name, ())):
         others = ", ".join(map(str, held.get(name, ()))) or "no process"

@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import same_source
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import GENERATED
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 # The values of the option live, and the impacts that each allows.
@@ -26,7 +27,8 @@ Level = t.Union[str, t.Collection[str]]
 # What may differ between a guest that was saved and the one that is restored of it: only what the guest does not see.
 # libvirt compares MAC address, model, MTU, virtio options and PCI address, and QEMU what the device offers.
 _PAUSED = ("type", "source", "mode", "network", "portgroup", "virtualport", "vlan", "bandwidth", "target")
-_PAUSED_TOO = ("trust_guest_rx_filters", "allmulticast")
+_TRUST = "trust_guest_rx_filters"
+_PAUSED_TOO = (_TRUST, "allmulticast")
 # The types of interfaces whose device in the guest does not depend on the host's side.
 _SAME_DEVICE = frozenset(("direct", "bridge", "network", "ethernet", "user"))
 
@@ -56,6 +58,7 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
     An interface on a network is compared with what its network gives it.
     """
     names = ["type"] if live.type != stored.type else []
+    trust_unknown = networks.trust_is_unknown(live, stored)
     both_run = stored.get("source") is not None and networks.same_network(live, stored)
     live, stored = networks.effective(live, host.networks), networks.effective(stored, host.networks, live)
     # If the network is not known, what it gives is not known either.
@@ -63,12 +66,15 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
     for field in FIELDS:
         if unknown and field.name.split(".")[0] in networks.GIVEN and stored.get(field.name) is None:
             continue
+        if field.name == _TRUST and trust_unknown:
+            continue
         # A field outside of the XML may be unknown on one side.
         implied = field.implied if field.outside_xml else None
         one, other = live.get(field.name) or implied, stored.get(field.name) or implied
         if field.name == "source" and (both_run or same_source(one, other, host.links)):
             continue
         made_up = all(text is None or is_generated(field.name, text) for text in (one, other))
+        made_up = made_up or (field.name == GENERATED and other is None and stored.get("network") is not None)
         if one != other and not made_up and not (field.name == "pci_address" and other is None):
             names.append(field.name)
     return names
@@ -98,8 +104,8 @@ def due_at_restart(
 
 
 def is_set_by_guest(name: str, live: Iface) -> bool:
-    """Whether a trusted guest's own filters determine this field of its link."""
-    return name == "allmulticast" and live.get(name) == live.get("trust_guest_rx_filters") == "yes"
+    """Whether a trusted guest's own filters determine this field of its link, or may."""
+    return name == "allmulticast" and live.get(name) == "yes" and live.may_be_trusted
 
 
 def impact_of(name: str, live: Iface, desired: Iface, host: Host) -> Impact:
@@ -116,9 +122,8 @@ def impact_of(name: str, live: Iface, desired: Iface, host: Host) -> Impact:
             # The rule did not raise the parent's reference count. Removing allmulticast while the link is up would make
             # it underflow.
             return Impact.REPLUG if desired.get(name) == "yes" else Impact.RESTART
-        trusts = "trust_guest_rx_filters"
         # As long as libvirt applies the guest's filters, it removes this again.
-        trusted = desired.get(name) == live.get(trusts) == "yes" and _of_element(trusts, host) is not Impact.LIVE
+        trusted = desired.get(name) == live.get(_TRUST) == "yes" and _of_element(_TRUST, host) is not Impact.LIVE
         return Impact.LIVE if _is_reachable(live, host) and not trusted else Impact.REPLUG
     if live.get("network") is not None and name.split(".", maxsplit=1)[0] in networks.TAKES_NEW_PORT:
         return Impact.REPLUG

@@ -11,12 +11,12 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, link_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Port
 
 # The options that can select an interface, the first that is set first.
 SELECTORS = ("mac", "alias", "target", "source", "network")
 # Faults of a running guest's link, among the values of its interface: it is set down, or has another MAC address.
-# Either takes the guest off the network. GUEST_MAC is no fault: a trusted guest has set that address.
+# Either takes the guest off the network. GUEST_MAC is no fault: a trusted guest has set that address, or may have.
 LINK_FAULTS = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
 GUEST_MAC = "link.guests_mac"
 # The link is gone, as with its uplink. Only a new start, or a replug or pause for another reason, brings one.
@@ -64,7 +64,9 @@ class Iface:
     ``xml`` is the text of the element that the other fields were read from, "" for a new element. A planner changes the
     fields and never ``xml``: to render the element, only what differs is changed in this text. ``origin`` is what an
     interface of another type is connected to. ``stale_mode`` is the mode in libvirt's live XML, where the kernel has
-    another one.
+    another one. ``port`` is the id of a running interface's port on its network, which has what it got when it started.
+    ``trust_unknown`` is whether it is not known if its network has made libvirt trust the guest: its port is gone, as
+    after a restart of the network.
     """
 
     mac: str
@@ -74,9 +76,16 @@ class Iface:
     xml: str = field(default="", repr=False)
     index: int | None = field(default=None, repr=False, compare=False)
     stale_mode: str | None = field(default=None, compare=False)
+    port: str = field(default="", repr=False, compare=False)
+    trust_unknown: bool = field(default=False, compare=False)
 
     def get(self, name: str) -> str | None:
         return self.values.get(name)
+
+    @property
+    def may_be_trusted(self) -> bool:
+        """Whether a running guest may have set the address and the filters of its link; unknown is yes."""
+        return self.trust_unknown or self.get("trust_guest_rx_filters") == "yes"
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ class Host:
     functions. ``stored_by_source`` has the interfaces that the host's other domains store and that do not run, by
     source, as (domain, MAC address, mode); it is known where ``macs`` are. ``unreadable`` are domains that this user
     may not read: their addresses are not in ``macs``. ``networks`` are the host's libvirt networks by name, None where
-    they are not known, or nothing depends on them.
+    they are not known, or nothing depends on them. ``ports`` are the ports of running interfaces on these, by id.
     """
 
     uri: str
@@ -144,6 +153,7 @@ class Host:
     non_vfs: frozenset[str] = frozenset()
     unreadable: tuple[str, ...] = ()
     networks: t.Mapping[str, Network] | None = None
+    ports: t.Mapping[str, Port] = field(default_factory=dict)
 
     @property
     def rules(self) -> frozenset[str]:

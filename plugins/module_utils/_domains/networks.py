@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import OF_NETWORK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, Port
 
 Networks = t.Optional[t.Mapping[str, Network]]
 # The fields that say which network an interface is on, without what it gives the interface.
@@ -36,7 +36,7 @@ def with_direct(host: Host, declared: t.Collection[str] = ()) -> Host:
     Where its networks are not known, as in a file, those are direct that a task has ``declared``.
     """
     names = declared if host.networks is None else direct(host)
-    return replace(host, domains={name: _domain(domain, names, host.networks) for name, domain in host.domains.items()})
+    return replace(host, domains={name: _domain(domain, names, host.ports) for name, domain in host.domains.items()})
 
 
 def direct(host: Host) -> frozenset[str]:
@@ -93,10 +93,18 @@ def definition(iface: Iface, networks: Networks) -> Definition | None:
     return None if network is None or not network.direct else network.live or network
 
 
-def _trusted(iface: Iface, networks: Networks) -> Iface:
-    """Return a running interface with its network's trust in the guest, which libvirt does not show."""
-    given = effective(iface, networks).get(_TRUST)
-    return iface if iface.type != "direct" or given != "yes" else replace(iface, values={**iface.values, _TRUST: given})
+def _with_trust_of_port(iface: Iface, ports: t.Mapping[str, Port]) -> Iface:
+    """Return a running interface with the trust in the guest that its network gave it, which libvirt does not show.
+
+    Its port has it. What the network has now may be something else, and is for guests that start from now on.
+    """
+    if iface.type != "direct" or iface.get("network") is None or iface.get(_TRUST) is not None:
+        return iface
+    port = ports.get(iface.port)
+    if port is None:
+        return replace(iface, trust_unknown=True)
+    trusted = port.values.get(_TRUST) == "yes"
+    return replace(iface, values={**iface.values, _TRUST: "yes"}) if trusted else iface
 
 
 def effective(iface: Iface, networks: Networks, beside: Iface | None = None) -> Iface:
@@ -104,23 +112,26 @@ def effective(iface: Iface, networks: Networks, beside: Iface | None = None) -> 
 
     Of several uplinks it is that of the interface ``beside`` it, else the first. A running interface has its own.
     """
+    if iface.type == "direct" and iface.get("network") is not None and iface.get("mode") is not None:
+        # A running one has what its network gave it when it started.
+        return iface if iface.trust_unknown else replace(iface, values={_TRUST: "no", **iface.values})
     given = definition(iface, networks)
     if given is None:
         return iface
     group = given.portgroup(iface.get("portgroup"))
-    settings = {**given.values, **(group.values if group is not None else {})}
-    if iface.get("mode") is not None:
-        # libvirt shows what the network gave to a running one, but for this.
-        settings = {_TRUST: settings[_TRUST]} if _TRUST in settings else {}
-    values = {**settings, **iface.values}
-    values.setdefault(_TRUST, "no")
-    if iface.get("mode") is None:
-        values["mode"] = given.mode
-        here = beside.get("source") if beside is not None else None
-        # Of virtual functions libvirt may not show the names.
-        source = here if here in given.interfaces or not given.interfaces else given.interfaces[0]
-        values.update({"source": source} if source is not None else {})
+    values = {_TRUST: "no", **given.values, **(group.values if group is not None else {}), **iface.values}
+    values["mode"] = given.mode
+    here = beside.get("source") if beside is not None else None
+    # Of virtual functions libvirt may not show the names.
+    source = here if here in given.interfaces or not given.interfaces else given.interfaces[0]
+    values.update({"source": source} if source is not None else {})
     return replace(iface, values=values)
+
+
+def trust_is_unknown(live: Iface, other: Iface) -> bool:
+    """Whether it is not known if a running interface differs from an ``other``, stored or running, in the trust."""
+    runs = other.get("mode") is not None
+    return (runs and other.trust_unknown) or (live.trust_unknown and (runs or other.get(_TRUST) is None))
 
 
 def same_network(one: Iface, other: Iface) -> bool:
@@ -168,10 +179,22 @@ def with_trust(iface: Iface, networks: Networks) -> Iface:
     return replace(iface, values={_TRUST: effective(iface, networks).values.get(_TRUST, "no"), **iface.values})
 
 
+def pool(iface: Iface, networks: Networks) -> Definition | None:
+    """Return the network of an interface if it gives each NIC one of several uplinks for itself."""
+    given = definition(iface, networks)
+    return given if given is not None and given.mode == "passthrough" and len(given.interfaces) > 1 else None
+
+
+def without_port(iface: Iface) -> Iface:
+    """Return a running interface as one that gets a new port on its network: with its uplink and mode to come."""
+    if iface.get("network") is None:
+        return iface
+    return replace(iface, values={name: text for name, text in iface.values.items() if name not in {"source", "mode"}})
+
+
 def is_pool(iface: Iface, networks: Networks) -> bool:
-    """Whether a network gives each of its interfaces one of several uplinks for itself, and this one has none yet."""
-    given = definition(iface, networks) if iface.get("source") is None else None
-    return given is not None and given.mode == "passthrough" and len(given.interfaces) > 1
+    """Whether an interface is to get one of several uplinks for itself from its network, and has none yet."""
+    return iface.get("source") is None and pool(iface, networks) is not None
 
 
 def certain_uplinks(iface: Iface, networks: Networks) -> tuple[str, ...]:
@@ -193,7 +216,7 @@ def unnoticed(names: t.Collection[str], final: Iface) -> bool:
     return known and not any(name == "type" or name.split(".")[0] in GIVEN for name in names)
 
 
-def _domain(domain: Domain, names: t.Collection[str], networks: Networks) -> Domain:
+def _domain(domain: Domain, names: t.Collection[str], ports: t.Mapping[str, Port]) -> Domain:
     if not any_of((*domain.stored, *domain.live, *(domain.saved or ()), *(domain.defined or ()))):
         return domain
     stored = as_stored(domain.stored, names)
@@ -202,7 +225,7 @@ def _domain(domain: Domain, names: t.Collection[str], networks: Networks) -> Dom
         # The rollback goes by their being the same.
         defined = stored if defined is domain.stored else as_stored(defined, names)
     saved = as_stored(domain.saved, names) if domain.saved is not None else None
-    live = tuple(_trusted(iface, networks) for iface in domain.live)
+    live = tuple(_with_trust_of_port(iface, ports) for iface in domain.live)
     return replace(domain, stored=stored, live=live, defined=defined, saved=saved)
 
 

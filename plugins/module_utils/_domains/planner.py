@@ -71,7 +71,8 @@ def plan_of(resolved: t.Sequence[Resolved], host: Host) -> Plan[Nic]:
     """As :func:`plan`, of declarations that are compared with ``host`` already."""
     cases = [_case(r) for r in resolved]
     validate.validate_nics(cases, host)
-    sharing_warnings = sharing.validate(cases, host)
+    paused = {r.before.domain for r in resolved if Impact.PAUSE in r.live_changes.values()}
+    sharing_warnings = sharing.validate(cases, host, paused)
     steps = tuple(
         Step(target(r.before), r.before, r.after, changes, path=r.desired.path)
         for r, changes in ((r, _changes(r)) for r in resolved)

@@ -228,11 +228,11 @@ class _Attempt:
     def _plan(self, host: Host, answers: _Answers) -> Plan[Nic]:
         planned = answers.first
         states.validate(planned, host)
-        links = host.links or {}
-        disconnects = reachability.check(
+        disconnects = reachability.check_known(
             disruptions.of_steps(planned.steps, host),
             answers.reach,
-            links,
+            host.links,
+            host.links_unknown,
             allowed=self._options.allow_host_disconnect,
         )
         warnings = (*planned.warnings, *answers.warnings, *disconnects)

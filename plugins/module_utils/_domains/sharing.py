@@ -8,6 +8,7 @@ the link. If attaching then fails, the source keeps that address, and the host u
 
 from __future__ import annotations
 
+import collections
 import typing as t
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition
 
 Case = t.Tuple[Desired, Nic, Nic]
 
@@ -36,26 +38,29 @@ class _Use:
     active: bool
 
 
-def validate(cases: t.Sequence[Case], host: Host) -> list[str]:
+def validate(cases: t.Sequence[Case], host: Host, paused: t.Collection[str] = ()) -> list[str]:
     """Refuse interfaces whose link cannot exist beside others on the source, and return warnings.
 
     Refused are conflicts of running guests, and two NICs of one domain, which could never start. A stored NIC beside
-    others is only a warning: it may be about to replace them.
+    others is only a warning: it may be about to replace them. All links of the domains ``paused`` are new afterwards.
 
     :raises MacvtapError: with the path of the option.
     """
     placed = [case for case in cases if case[2].stored is not None and _is_placed(case, host)]
-    if not placed:
+    moves = _pool_moves(cases, host, paused)
+    if not placed and not moves:
         return []
     uses = _uses(cases, host)
+    for name, move in moves.items():
+        _validate_moves(name, move, uses, host)
     alone = {source for source, those in uses.items() if any(use.mode in links_validate.PASSTHRU for use in those)}
     warnings = []
-    for desired, before, after in placed:
+    for desired, _before, after in placed:
         stored = after.stored or after.live
         if stored is None:
             continue
         if networks.is_pool(stored, host.networks):
-            warnings += _validate_pool(desired, before, after, uses, host)
+            warnings += _pool_warnings(after, uses, host)
             continue
         own = _Use("", after.domain, after.mac, networks.mode(stored, host.networks), False)
         for source in (_name(name, host) for name in networks.uplinks(stored, host.networks)):
@@ -98,37 +103,123 @@ def _validate_one(desired: Desired, own: _Use, others: t.Sequence[_Use], source:
     return [f"{whose}: {text}. The second of these guests or links does not start"]
 
 
-def _validate_pool(
-    desired: Desired, before: Nic, after: Nic, uses: t.Mapping[str, t.Sequence[_Use]], host: Host
-) -> list[str]:
-    """Refuse to attach a NIC to a network whose uplinks are all taken, and warn if it has more NICs than uplinks."""
-    stored = after.stored or after.live
-    name = stored.get("network") if stored is not None else None
-    pool = networks.uplinks(stored, host.networks)
-    own = (after.domain, after.mac)
-    taken = {
-        source: others[0].name
-        for source in pool
-        if (others := [u for u in uses.get(_name(source, host), ()) if (u.domain, u.mac) != own and u.active])
-    }
-    if len(taken) == len(pool) and after.live is not None and after.live is not before.live:
-        users = ", ".join(f"{source} by {user}" for source, user in taken.items())
-        raise MacvtapError(
-            f"the network {name!r} gives each NIC an uplink for itself, and all are taken: {users}. Add an uplink to "
-            "it",
-            path=join_path(desired.path, "network"),
+class _Moves(t.NamedTuple):
+    """What a run changes of the NICs on a network that gives each an uplink for itself.
+
+    ``joining`` are the NICs (domain, MAC address) that get an uplink, ``left`` the uplinks that NICs leave before that.
+    ``path`` is the option's.
+    """
+
+    pool: Definition
+    path: str
+    joining: set[tuple[str, str]]
+    left: t.Counter[str]
+
+
+def _pool_moves(cases: t.Sequence[Case], host: Host, paused: t.Collection[str]) -> dict[str, _Moves]:
+    """Return by network the NICs of running guests that leave its uplinks, or get one: plugged, replugged or paused."""
+    paths = {before.domain: desired.path for desired, before, _after in reversed(cases)}
+    pairs = [
+        (after.domain, before.live, after.live, desired.path)
+        for desired, before, after in cases
+        if after.live is not before.live
+    ]
+    known = {(before.domain, before.mac) for _desired, before, _after in cases}
+    for name in paused:
+        others = (one for one in host.domains[name].live if (name, one.mac) not in known)
+        pairs += [(name, one, networks.without_port(one), paths[name]) for one in others]
+    found: dict[str, _Moves] = {}
+    for domain, before, after, path in pairs:
+        gets_one = after is not None and networks.is_pool(after, host.networks)
+        stays = before is not None and after is not None and not gets_one and networks.same_network(before, after)
+        for iface in (before, after):
+            pool = networks.pool(iface, host.networks) if iface is not None else None
+            if iface is None or pool is None or stays:
+                continue
+            move = found.setdefault(iface.values["network"], _Moves(pool, path, set(), collections.Counter()))
+            if iface is before:
+                move.left[iface.get("source") or ""] += 1
+            elif gets_one:
+                move.joining.add((domain, iface.mac))
+    return {name: move for name, move in found.items() if move.joining}
+
+
+def _validate_moves(name: str, move: _Moves, uses: t.Mapping[str, t.Sequence[_Use]], host: Host) -> None:
+    """Refuse that NICs get an uplink that is taken. libvirt knows only of its own guests on this very network.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    taken = _taken(move.pool, uses, host, move.joining)
+    free = _free(move.pool, taken, move.left)
+    path = join_path(move.path, "network")
+    if len(free) < len(move.joining) or taken.keys() >= set(free):
+        users = ", ".join(
+            f"{source} by {taken.get(source, 'a guest')}"
+            for source in move.pool.interfaces
+            if source in taken or source not in free
         )
+        left = len(set(free) - taken.keys())
+        which = f"and has {left} left for {len(move.joining)} NICs, since others are" if left else "and all are"
+        raise MacvtapError(
+            f"the network {name!r} gives each NIC an uplink for itself, {which} taken: {users}. Add an uplink to it",
+            path=path,
+        )
+    clash = next((source for source in free[: len(move.joining)] if source in taken), None)
+    if clash is not None:
+        raise MacvtapError(
+            f"the network {name!r} gives each NIC an uplink for itself, and libvirt would choose {clash}, because it "
+            f"does not know that this is taken by {taken[clash]}. It would fail, and some versions leave the guest's "
+            f"address on {clash}. Remove that from {clash}, or take {clash} out of the network",
+            path=path,
+        )
+
+
+def _taken(
+    pool: Definition, uses: t.Mapping[str, t.Sequence[_Use]], host: Host, exclude: t.Container[tuple[str, str]]
+) -> dict[str, str]:
+    """Return the uplinks of a network that something uses now, and who does."""
+    found = {
+        source: [
+            use.name for use in uses.get(_name(source, host), ()) if use.active and (use.domain, use.mac) not in exclude
+        ]
+        for source in pool.interfaces
+    }
+    return {source: users[0] for source, users in found.items() if users}
+
+
+def _free(pool: Definition, taken: t.Container[str], left: t.Mapping[str, int]) -> list[str]:
+    """Return the uplinks that libvirt would give to the next NICs, in this order: it has a count of its own."""
+    if pool.connections is None:
+        return [source for source in pool.interfaces if source not in taken]
+    return [source for source in pool.interfaces if pool.connections.get(source, 0) <= left.get(source, 0)]
+
+
+def _pool_warnings(after: Nic, uses: t.Mapping[str, t.Sequence[_Use]], host: Host) -> list[str]:
+    """Warn if a network has more NICs than uplinks, or if the next guest gets an uplink that is taken."""
+    stored = after.stored or after.live
+    pool = networks.pool(stored, host.networks) if stored is not None else None
+    if stored is None or pool is None:
+        return []
+    name, own = stored.get("network"), (after.domain, after.mac)
+    taken = _taken(pool, uses, host, {own})
     waiting = [
         iface
         for domain in host.domains.values()
         for iface in domain.stored
         if iface.get("network") == name and (domain.name, iface.mac) != own and not domain.running
     ]
-    if len(taken) + len(waiting) >= len(pool):
+    what = f"{after.domain} {after.mac}: the network {name!r} gives each NIC an uplink for itself"
+    if len(taken) + len(waiting) >= len(pool.interfaces):
         return [
-            f"{after.domain} {after.mac}: the network {name!r} gives each NIC an uplink for itself, and has "
-            f"{len(pool)} for more NICs: {len(taken)} taken, {len(waiting) + 1} of guests that do not have one yet. "
-            "The last of these guests does not start"
+            f"{what}, and has {len(pool.interfaces)} for more NICs: {len(taken)} taken, {len(waiting) + 1} of guests "
+            "that do not have one yet. The last of these guests does not start"
+        ]
+    free = _free(pool, taken, {})
+    has_one = after.live is not None and after.live.get("network") == name
+    if free and free[0] in taken and not has_one:
+        return [
+            f"{what}, and libvirt would choose {free[0]} at the next start, because it does not know that this is "
+            f"taken by {taken[free[0]]}. The guest would not start"
         ]
     return []
 

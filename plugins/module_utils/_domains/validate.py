@@ -16,7 +16,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.validate import has_virtualport_type
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.validate import (
+    has_virtualport_parameters,
+    has_virtualport_type,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, link_of
 
@@ -130,6 +133,9 @@ def _validate_values(desired: Desired, stored: Iface, changed: t.AbstractSet[str
             path=join_path(desired.path, next(name for name in ("rom.enabled", *tuned) if name in changed)),
         )
     has_virtualport_type(stored.values, changed, desired.path)
+    if stored.get("network") is None or stored.get("mode") is not None:
+        # What a network gives that is not known may be complete.
+        has_virtualport_parameters(stored.values, changed, desired.path)
 
 
 def _final(cases: t.Sequence[_Case], host: Host) -> dict[tuple[str, str], Iface]:

@@ -195,7 +195,7 @@ def _with_vlans(host: Host, variables: Variables) -> Host:
         host,
         links=links,
         networks=networks.made(host.declared_networks, host.networks, links),
-        pools=networks.exclusive(host),
+        pools=networks.exclusive(host, in_effect=True),
         segments=by_links(host.segments, links),
         declared_links=tuple(_with_final_mode(link, links, always=follow) for link in host.declared_links),
         problems=(*host.problems, *problems),

@@ -185,14 +185,15 @@ class Host:
     """One host: its current state, if it was ``inspected``, and its declarations.
 
     ``segment`` applies to all links except those in ``segments``. ``version`` is libvirt's, None if libvirt was not
-    queried. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links), ``reflects`` and ``functions``
-    (virtual functions, not of all links) are by link name. ``links`` are the links after the VLAN links are created.
-    ``networks`` are the libvirt networks after the role macvtap_networks, with the current names of their uplinks;
-    ``networks_known`` is whether libvirt listed them. ``pools`` are the current uplinks of networks in mode
-    passthrough. With ``nics_follow``, mode auto also applies to existing NICs. With ``guests_keep``, running guests
-    keep removed NICs. With ``skips_missing``, declared domains may be on other hosts. Macvlan shims are also in
-    ``declared_links``. ``lost_by_vlans`` has what creating the VLAN links would take from the host, with hints.
-    ``may_disconnect`` has the roles that may do that. ``reach`` is how the host is reached.
+    queried. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links), ``reflects`` and
+    ``functions`` (virtual functions, not of all links) are by link name. ``links`` are the links after the VLAN
+    links are created. ``networks`` are the libvirt networks after the role macvtap_networks, with the current names
+    of their uplinks; ``networks_known`` is whether libvirt listed them. ``pools`` are the current uplinks of active
+    networks in mode passthrough. With ``nics_follow``, mode auto also applies to existing NICs. With
+    ``guests_keep``, running guests keep removed NICs. With ``skips_missing``, declared domains may be on other
+    hosts. Macvlan shims are also in ``declared_links``. ``lost_by_vlans`` has what creating the VLAN links would
+    take from the host, with hints. ``may_disconnect`` has the roles that may do that. ``reach`` is how the host is
+    reached.
     """
 
     name: str

@@ -80,7 +80,11 @@ def users(host: Host) -> dict[str, list[Nic]]:
     return found
 
 
-def exclusive(host: Host) -> frozenset[str]:
-    """Return the uplinks of networks in mode passthrough, which take one guest each."""
-    found = (network for network in host.networks.values() if network.mode == _PASSTHRU)
+def exclusive(host: Host, *, in_effect: bool = False) -> frozenset[str]:
+    """Return the uplinks of networks in mode passthrough, which take one guest each.
+
+    With ``in_effect`` only those of networks that are active: of others no guest has got one.
+    """
+    passed = (network for network in host.networks.values() if network.mode == _PASSTHRU)
+    found = (network for network in passed if network.active or not in_effect)
     return frozenset(uplink for network in found for uplink in network.interfaces)

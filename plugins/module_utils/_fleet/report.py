@@ -21,7 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import reported
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Portgroup
 
 Values = t.Mapping[str, t.Any]
 NO_REACH = Reach()
@@ -133,15 +134,20 @@ def networks(current: t.Iterable[Network]) -> list[dict[str, t.Any]]:
             "interfaces": list(one.interfaces),
             "pf": one.pf,
             "portgroups": [
-                {"name": group.name, "default": group.default, TRUST: group.values.get(TRUST) == "yes"}
-                for group in one.portgroups
+                {"name": group.name, "default": group.default, TRUST: _trust(group)} for group in one.portgroups
             ],
+            TRUST: _trust(one),
             "active": one.active,
             "persistent": one.persistent,
             "autostart": one.autostart,
         }
         for one in current
     ]
+
+
+def _trust(one: Network | Portgroup) -> bool | None:
+    """Return whether a network or a portgroup trusts guests, None if it leaves that to what is above it."""
+    return NETWORK.by_name[TRUST].value(one.values.get(TRUST))
 
 
 def read_guards(data: t.Iterable[Values] | None) -> tuple[FoundGuard, ...] | None:

@@ -28,8 +28,9 @@ def mentioned(data: t.Mapping[str, t.Any]) -> bool:
     interfaces = (one for domain in found.get("domains") or () for one in domain.get("interfaces") or ())
     if any((one.get(side) or {}).get(TRUST) for one in interfaces for side in ("stored", "live")):
         return True
-    groups = (group for network in found.get("networks") or () for group in network.get("portgroups") or ())
-    return any(group.get(TRUST) for group in groups)
+    networks_ = found.get("networks") or ()
+    groups = (group for network in networks_ for group in network.get("portgroups") or ())
+    return any(one.get(TRUST) for one in (*networks_, *groups))
 
 
 def notes(host: Host) -> t.Iterator[str]:
@@ -58,8 +59,12 @@ def notes(host: Host) -> t.Iterator[str]:
 def _is_trusted(nic: Nic, host: Host) -> bool:
     value = nic.final(TRUST)
     network = networks.of_nic(host, nic) if value is None else None
-    group = network.portgroup(nic.portgroup) if network is not None else None
-    return (value if group is None else group.values.get(TRUST)) == "yes"
+    if network is None:
+        return value == "yes"
+    group = network.portgroup(nic.portgroup)
+    given = {**network.values, **(group.values if group is not None else {})}
+    # A running guest keeps what it got from its network when it started.
+    return "yes" in (given.get(TRUST), nic.live.get(TRUST) if nic.live is not None else None)
 
 
 def _why_not(guard: FoundGuard | None, *, unknown: bool) -> str:

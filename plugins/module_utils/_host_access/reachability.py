@@ -91,6 +91,24 @@ def check(disruptions: t.Iterable[Disruption], reach: Reach, links: Links, *, al
     return _check(disruptions, reach, Tree(links), allowed=allowed)
 
 
+def check_known(
+    disruptions: t.Iterable[Disruption], reach: Reach, links: Links | None, unknown: str, *, allowed: bool = False
+) -> tuple[str, ...]:
+    """As :func:`check`. Of a host whose ``links`` are not known, for the reason ``unknown``, return a warning instead.
+
+    :raises MacvtapError: the first disruption, with the path of its option.
+    """
+    if links is not None:
+        return check(disruptions, reach, links, allowed=allowed)
+    names = sorted({one.link for one in disruptions})
+    if not names or allowed:
+        return ()
+    return (
+        f"guests in mode passthrough take {join_names(names)} from the host, and it is not known whether the host has "
+        f"addresses or routes there: {unknown}. Set {ALLOW}: true to silence this",
+    )
+
+
 def _check(disruptions: t.Iterable[Disruption], reach: Reach, tree: Tree, *, allowed: bool = False) -> tuple[str, ...]:
     warnings = []
     for disruption in disruptions:

@@ -39,7 +39,8 @@ class Field:
     are libvirt's words for false and true. ``cleared_by`` is the option's value that removes the element. ``added`` is
     the first version with the field, 0 for all supported ones; older versions silently drop it. ``outside_xml`` is
     whether the field is not in libvirt's XML: a running guest's link has it, and a udev rule sets it at the next start.
-    ``omitted`` are values that equal the default and that libvirt omits.
+    ``omitted`` are values that equal the default and that libvirt omits. ``inherited`` is whether others may set the
+    field and no option does: it is read, and passed on to what is below.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Field:
     added: int = 0
     outside_xml: bool = False
     omitted: tuple[str, ...] = ()
+    inherited: bool = False
 
     def text(self, value: t.Any) -> str | None:
         """Return the option's value as libvirt writes it, None for a value that removes the element."""
@@ -202,7 +204,7 @@ class Table:
     def specification(self) -> dict[str, t.Any]:
         """Return the fields' argument specification."""
         spec: dict[str, t.Any] = {}
-        for field in self.fields:
+        for field in (one for one in self.fields if not one.inherited):
             *outer, last = field.name.split(".")
             inner = spec
             for part in outer:

@@ -31,6 +31,8 @@ _UNESCAPED = re.compile("[&<>'\"]")
 # LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
 _PROFILE_BYTES = 39
 _QBG, _QBH = "802.1Qbg", "802.1Qbh"
+# libvirt generates the instance.
+_REQUIRED = {_QBG: ("managerid", "typeid", "typeidversion"), _QBH: ("profileid",)}
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
 
@@ -60,6 +62,8 @@ def value(name: str, value: t.Any, path: str, ranges: t.Mapping[str, tuple[int, 
     elif name == "virtualport.instanceid" and uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
     elif name == "virtualport.profileid":
+        if not value:
+            raise MacvtapError("the name of a port profile must not be empty", path=path)
         unescaped(value, "a port profile", path)
         if len(value.encode()) > _PROFILE_BYTES:
             raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
@@ -86,4 +90,21 @@ def has_virtualport_type(values: t.Mapping[str, str], changed: t.Collection[str]
         raise MacvtapError(
             "a virtual port with parameters needs a type. Set 802.1Qbg or 802.1Qbh",
             path=join_path(path, "virtualport.type"),
+        )
+
+
+def missing_parameters(values: t.Mapping[str, str]) -> list[str]:
+    """Return the fields that the virtual port among ``values`` lacks: libvirt starts no guest on it."""
+    required = _REQUIRED.get(values.get("virtualport.type", ""), ())
+    return [name for name in (f"virtualport.{one}" for one in required) if not values.get(name)]
+
+
+def has_virtualport_parameters(values: t.Mapping[str, str], changed: t.Collection[str], path: str) -> None:
+    """Refuse a ``changed`` virtual port of a NIC that lacks parameters; ``values`` include its network's."""
+    missing = missing_parameters(values) if any(name.startswith("virtualport.") for name in changed) else []
+    if missing:
+        raise MacvtapError(
+            f"is required, since the virtual port is of type {values['virtualport.type']} and its network, if it is on "
+            "one, does not have it. libvirt would not start the guest",
+            path=join_path(path, missing[0]),
         )

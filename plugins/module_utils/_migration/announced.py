@@ -64,7 +64,7 @@ def _nic(iface: Iface, links: Links, fault: str | None, state: str, complete: bo
     if link is None:
         return Nic(iface.mac, name, silent=state, fault="" if state else fault or "its link does not exist")
     # A trusted guest may have given its link another address.
-    trusted = iface.get("trust_guest_rx_filters") == "yes" and link.mode != "passthru"
+    trusted = iface.may_be_trusted and link.mode != "passthru"
     found = Nic((trusted and link.mac) or iface.mac, link.name, link.index, link.parent)
     silent = state or ("its link is set down (link_state)" if iface.get("link_state") == "down" else "")
     reason = "" if silent else fault or ("" if complete else _UNKNOWN_HOLDER) or _against(link, links)

@@ -34,15 +34,22 @@ class Ground:
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
     links: Links = field(default_factory=dict)
 
-    def mode(self, iface: Iface) -> str | None:
-        """Return the mode of an interface's link, None if it has none or it is not known."""
+    def mode(self, iface: Iface, *, here: bool = False) -> str | None:
+        """Return the mode of an interface's link, None if it has none or it is not known.
+
+        One that runs ``here`` has what its network gave it when it started. There it gets what the network has then.
+        """
+        if here and iface.type == "direct" and iface.get("mode") is not None:
+            return iface.get("mode")
         network = self.networks.get(iface.get("network") or "")
         if network is not None:
             return (network.live or network).mode or None
         return iface.get("mode") if iface.type == "direct" else None
 
-    def uplink(self, iface: Iface) -> str:
-        """Return the uplink or bridge of an interface, "" if it is not known."""
+    def uplink(self, iface: Iface, *, here: bool = False) -> str:
+        """Return the uplink or bridge of an interface, "" if it is not known; see mode() for ``here``."""
+        if here and iface.type == "direct" and iface.get("source") is not None:
+            return iface.values["source"]
         network = self.networks.get(iface.get("network") or "")
         if network is not None and network.interfaces:
             return network.interfaces[0]
@@ -90,13 +97,13 @@ def _segment(pair: Pair, here: Ground, there: Ground) -> str:
 def _mode(pair: Pair, here: Ground, there: Ground) -> str:
     """Return that a NIC would reach others in another way there, "" if it would not, or that is not known."""
     before, after = pair
-    one, other = here.mode(before), there.mode(after)
+    one, other = here.mode(before, here=True), there.mode(after)
     if one is None or other is None:
         return ""
     what = f"{before.mac} is in mode {one} on {here.name} ({here.place(before)}), and would be"
     if one != other:
         return f"{what} in mode {other} on {there.name} ({there.place(after)})"
-    if one == _VEPA and _reflects(before, here) and _reflects(after, there) is False:
+    if one == _VEPA and _reflects(before, here, here=True) and _reflects(after, there) is False:
         return (
             f"{what} behind a switch on {there.name} ({there.place(after)}) that sends no frames back, which vepa needs"
         )
@@ -109,12 +116,12 @@ def _doubts(pairs: t.Iterable[Pair], here: Ground, there: Ground) -> list[str]:
         f"{after.mac} is in mode vepa on {there.place(after)} of {there.name}, whose switch sends no frames back: it "
         "does not reach the other guests on that uplink"
         for before, after in pairs
-        if there.mode(after) == _VEPA and _reflects(after, there) is False and not _reflects(before, here)
+        if there.mode(after) == _VEPA and _reflects(after, there) is False and not _reflects(before, here, here=True)
     ]
 
 
-def _reflects(iface: Iface, ground: Ground) -> bool | None:
-    uplink = ground.uplink(iface)
+def _reflects(iface: Iface, ground: Ground, *, here: bool = False) -> bool | None:
+    uplink = ground.uplink(iface, here=here)
     link = link_of(uplink, ground.links)
     return ground.reflects.get(uplink if link is None else link.name)
 

@@ -64,11 +64,12 @@ def networks(data: t.Iterable[Values]) -> dict[str, Network]:
             forward=one.get("forward") or "",
             interfaces=texts(one, "interfaces"),
             pf=one.get("pf"),
+            values=_trust(one),
             portgroups=tuple(
                 Portgroup(
                     checked(group, _NAMED, needs="name")["name"],
                     bool(group.get("default")),
-                    {_TRUST: "yes"} if group.get(_TRUST) else {},
+                    _trust(group),
                 )
                 for group in one["portgroups"]
             ),
@@ -78,6 +79,12 @@ def networks(data: t.Iterable[Values]) -> dict[str, Network]:
         )
         for one in (checked(one, _NETWORK, needs="name") for one in data)
     }
+
+
+def _trust(data: Values) -> dict[str, str]:
+    """Return what a network or a portgroup says of its trust in guests; "no" of a group overrides its network."""
+    value = data.get(_TRUST)
+    return {} if value is None else {_TRUST: "yes" if value else "no"}
 
 
 def reach(data: t.Iterable[Values], connections: t.Iterable[Values]) -> Reach:

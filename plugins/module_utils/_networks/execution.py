@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
@@ -61,6 +62,7 @@ class Execution:
                 self._remove(handle, before, confirm)
             elif after.persistent:
                 if before is None or after.xml != before.xml or not before.persistent:
+                    self._confirm_stored(before, after, confirm)
                     handle = self._store(after, stored)
                 self._activate(handle, before, after, confirm)
                 if bool(handle.autostart()) != after.autostart:
@@ -75,6 +77,7 @@ class Execution:
             self._confirm(confirm)
             self._do(STOPPED, handle.destroy, handle)
         if before.persistent:
+            self._confirm(confirm)
             self._do(UNDEFINED, handle.undefine, handle)
 
     def _store(self, after: Network, stored: t.Callable[[str, str], None]) -> t.Any:
@@ -170,6 +173,12 @@ class Execution:
             f"network {self._step.target!r} was changed by another editor while this ran. Run again",
             path=self._step.path,
         )
+
+    def _confirm_stored(self, before: Network | None, after: Network, confirm: Confirm | None) -> None:
+        """Confirm what storing alone takes: portgroups, which guests may have chosen since the plan."""
+        if confirm is None or before is None or all(after.portgroup(one.name) is not None for one in before.portgroups):
+            return
+        confirm(replace(self._step, after=replace(after, active=before.active, live=before.live), changes=()))
 
     def _confirm(self, confirm: Confirm | None) -> None:
         if confirm is not None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import (
     MODES,
     VIRTUALPORT,
@@ -12,6 +14,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields 
     Table,
     bandwidth,
 )
+
+_TRUST = Field("trust_guest_rx_filters", (), "trustGuestRxFilters", "bool")
+# What others may have set for the network itself. Its NICs get it like what a portgroup gives, which takes precedence.
+_INHERITED = tuple(replace(field, inherited=True) for field in (_TRUST, VLAN))
+INHERITED = tuple(field.name for field in _INHERITED)
 
 # The place of the uplinks, each an element of its own.
 INTERFACE = ("forward", "interface")
@@ -24,16 +31,19 @@ NETWORK = Table(
     ),
     Field("mode", ("forward",), "mode", choices=MODES),
     Field("pf", ("forward", "pf"), "dev"),
+    *_INHERITED,
     *VIRTUALPORT,
 )
 # virPortGroupDefFormat()
 PORTGROUP = Table(
     ("vlan", "virtualport", "bandwidth"),
     Field("default", (), "default", "bool", implied="no"),
-    Field("trust_guest_rx_filters", (), "trustGuestRxFilters", "bool"),
+    _TRUST,
     VLAN,
     *VIRTUALPORT,
     *bandwidth(),
 )
+# libvirt generates one at each start of a guest whose network has a virtual port of type 802.1Qbg without one.
+GENERATED = "virtualport.instanceid"
 # What a portgroup gives to a NIC.
 SETTINGS = tuple(field.name for field in PORTGROUP.fields if field.name != "default")

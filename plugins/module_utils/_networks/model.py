@@ -40,7 +40,8 @@ class Definition:
 
     ``interfaces`` are its uplinks by name, ``pf`` is the physical function whose virtual functions are its uplinks.
     ``values`` are the fields of the network itself (``virtualport.type``), as libvirt spells them. ``forward`` is what
-    it is instead of a direct network, such as "nat" or "isolated".
+    it is instead of a direct network, such as "nat" or "isolated". ``connections`` is how many guests libvirt counts on
+    each uplink, without those that have none; None if that is not known.
     """
 
     mode: str = ""
@@ -49,6 +50,7 @@ class Definition:
     values: t.Mapping[str, str] = field(default_factory=dict)
     portgroups: tuple[Portgroup, ...] = ()
     forward: str = field(default="", compare=False)
+    connections: t.Mapping[str, int] | None = field(default=None, compare=False)
 
     def portgroup(self, name: str | None) -> Portgroup | None:
         """Return the portgroup of a NIC that chooses ``name``, None if there is none; without a name the default."""
@@ -136,9 +138,10 @@ class Desired:
 class User:
     """A NIC on a network: in a domain's stored configuration, in its running guest, or in its managed save.
 
-    ``portgroup`` is the one that it chooses, None for the default one. ``uplink`` and ``mode`` are those of a running
-    guest, which it got when it started, as are ``values``. ``own`` are the fields that the NIC sets itself, or of
-    which it is not known what the guest has.
+    ``portgroup`` is the one that it chooses, None for the default one; ``chosen`` has all, by "stored", "live" and
+    "saved", where they may differ. ``uplink`` and ``mode`` are those of a running guest, which it got when it
+    started, as are ``values``. ``own`` are the fields that the NIC sets itself, or of which it is not known what the
+    guest has.
     """
 
     network: str
@@ -152,6 +155,17 @@ class User:
     mode: str = ""
     values: t.Mapping[str, str] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    chosen: t.Mapping[str, str | None] = field(default_factory=dict, compare=False)
+
+    @property
+    def live_portgroup(self) -> str | None:
+        """The portgroup that the running guest has chosen, None for the default one."""
+        return self.chosen.get("live", self.portgroup)
+
+    def portgroups(self, default: str | None) -> frozenset[str]:
+        """Return all portgroups that it uses now, or would at a start; ``default`` is the default one."""
+        names = frozenset(self.chosen.values()) or {self.portgroup}
+        return frozenset(name for name in ((one or default) for one in names) if name is not None)
 
     @property
     def label(self) -> str:

@@ -21,7 +21,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.warnings import warnings_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
-_Fields = t.Dict[str, t.Any]
+# A field by its path: ("portgroups", "web", "vlan") is that of the portgroup web. Names may have any character.
+Path = t.Tuple[str, ...]
+_Fields = t.Dict[Path, t.Any]
+_INTERFACES: Path = ("interfaces",)
+_PORTGROUPS = "portgroups"
 
 
 def plan_of(resolved: t.Sequence[Resolved], host: Host, *, force: bool) -> Plan[Network]:
@@ -60,7 +64,7 @@ def changes_of(resolved: Resolved) -> tuple[Change, ...]:
         pairs.append((fields_of(comparable(before.live)), fields_of(comparable(after.live))))
     # What changes in both is one change.
     found = {field: (old.get(field), new.get(field)) for old, new in reversed(pairs) for field in _names(old, new)}
-    changes = [Change(name, field, *values, _impact(field, resolved)) for field, values in found.items()]
+    changes = [Change(name, shown(field), *values, _impact(field, resolved)) for field, values in found.items()]
     if not before.persistent:
         changes.append(Change(name, "persistent", False, True, Impact.CONFIG))
     if before.autostart != after.autostart:
@@ -79,10 +83,10 @@ def _whole(resolved: Resolved) -> tuple[Change, ...]:
     if after is None:
         return (Change(name, "state", *states, _impact_of_stop(resolved)),)
     impact = Impact.LIVE if after.active else Impact.CONFIG
-    values = {**fields_of(after), "autostart": after.autostart}
+    values = {**fields_of(after), ("autostart",): after.autostart}
     return (
         Change(name, "state", *states, impact),
-        *(Change(name, field, None, value, impact) for field, value in values.items() if value is not None),
+        *(Change(name, shown(field), None, value, impact) for field, value in values.items() if value is not None),
     )
 
 
@@ -100,28 +104,33 @@ def state_of(network: Network | None) -> str:
 
 
 def fields_of(definition: Definition) -> _Fields:
-    """Return the fields of a network with the options' values: ``portgroups.web.vlan`` is that of the portgroup web."""
-    found: _Fields = {"mode": definition.mode}
+    """Return the fields of a network with the options' values, by path."""
+    found: _Fields = {("mode",): definition.mode}
     if definition.pf is None:
-        found["interfaces"] = list(definition.interfaces)
+        found[_INTERFACES] = list(definition.interfaces)
     else:
-        found["pf"] = definition.pf
-    found.update((name, NETWORK.by_name[name].value(text)) for name, text in definition.values.items())
+        found[("pf",)] = definition.pf
+    found.update(((name,), NETWORK.by_name[name].value(text)) for name, text in definition.values.items())
     for portgroup in definition.portgroups:
-        path = f"portgroups.{portgroup.name}"
+        path = (_PORTGROUPS, portgroup.name)
         found[path] = "present"
         if portgroup.default:
-            found[f"{path}.default"] = True
+            found[(*path, "default")] = True
         for name, text in portgroup.values.items():
-            found[f"{path}.{name}"] = PORTGROUP.by_name[name].value(text)
+            found[(*path, name)] = PORTGROUP.by_name[name].value(text)
     return found
 
 
-def _names(old: _Fields, new: _Fields) -> list[str]:
+def shown(path: Path) -> str:
+    """Return a field's path as users see it."""
+    return ".".join(path)
+
+
+def _names(old: _Fields, new: _Fields) -> list[Path]:
     return [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
 
 
-def _impact(field: str, resolved: Resolved) -> Impact:
+def _impact(field: Path, resolved: Resolved) -> Impact:
     """Return what another value of ``field`` costs the guests on an existing network."""
     before, after = resolved.before, resolved.after
     if before is None or after is None or not before.active or not after.active or after.live is None:
@@ -131,7 +140,7 @@ def _impact(field: str, resolved: Resolved) -> Impact:
     if resolved.restarts:
         return Impact.RECREATE
     had = before.live.interfaces if before.live is not None else ()
-    if field == "interfaces" and set(before.interfaces) == set(after.interfaces) == set(had):
+    if field == _INTERFACES and set(before.interfaces) == set(after.interfaces) == set(had):
         # The active network keeps their order.
         return Impact.CONFIG
     if not reached or any(_has(user, field, resolved) for user in resolved.running):
@@ -139,19 +148,18 @@ def _impact(field: str, resolved: Resolved) -> Impact:
     return Impact.LIVE
 
 
-def _has(user: User, field: str, resolved: Resolved) -> bool:
+def _has(user: User, field: Path, resolved: Resolved) -> bool:
     """Whether a running guest has got the former value of ``field``, which it keeps until it restarts."""
     after = resolved.after
     if after is None:
         return True
-    if field == "interfaces":
+    if field == _INTERFACES:
         return after.pf is None and user.uplink not in after.interfaces
-    if not field.startswith("portgroups."):
+    if field[0] != _PORTGROUPS:
         return True
     before = resolved.before.live if resolved.before else None
-    chosen = before.portgroup(user.portgroup) if before is not None else None
-    name = f"portgroups.{chosen.name}" if chosen is not None else None
-    return name is not None and (field == name or field.startswith(f"{name}."))
+    chosen = before.portgroup(user.live_portgroup) if before is not None else None
+    return chosen is not None and field[1] == chosen.name
 
 
 def _view(after: Network | None) -> str:

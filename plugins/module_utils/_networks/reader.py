@@ -75,8 +75,10 @@ def _definition(document: str) -> Definition:
         return Definition(forward=f"unreadable, {exc}")
 
 
-def ports(connection: Connection, network: str) -> tuple[Port, ...]:
+def ports(connection: Connection, network: str, ids: t.Collection[str] | None = None) -> tuple[Port, ...]:
     """Return the ports of a network, () where this libvirt keeps none, and of a network that is not active or is gone.
+
+    With ``ids`` only those: each takes a call.
 
     :raises MacvtapError: libvirt refuses.
     """
@@ -85,6 +87,8 @@ def ports(connection: Connection, network: str) -> tuple[Port, ...]:
     with connection.translate_errors(f"cannot list the ports of network {network!r}"):
         try:
             for port in connection.handle.networkLookupByName(network).listAllPorts():
+                if ids is not None and port.UUIDString() not in ids:
+                    continue
                 try:
                     found.append(xml.read_port(port.XMLDesc(0), network))
                 except libvirt.libvirtError as exc:

@@ -8,9 +8,15 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import comparable, plain
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK, PORTGROUP, SETTINGS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import (
+    GENERATED,
+    INHERITED,
+    NETWORK,
+    PORTGROUP,
+    SETTINGS,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, User
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of, shown
 
 
 def network(one: Network) -> dict[str, t.Any]:
@@ -35,7 +41,7 @@ def _definition(one: Definition) -> dict[str, t.Any]:
         "mode": one.mode,
         "interfaces": list(one.interfaces),
         "pf": one.pf,
-        "virtualport": NETWORK.nested(one.values).get("virtualport"),
+        **{name: NETWORK.nested(one.values).get(name) for name in ("virtualport", *INHERITED)},
         "portgroups": [
             {"name": group.name, "default": group.default, **PORTGROUP.nested(group.values)} for group in one.portgroups
         ],
@@ -79,7 +85,7 @@ def due(after: Network, users: t.Iterable[User]) -> list[dict[str, t.Any]]:
     found = []
     if after.live is not None and after.active:
         old, new = (fields_of(comparable(one)) for one in (after.live, plain(after)))
-        fields = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+        fields = [shown(path) for path in dict.fromkeys((*old, *new)) if old.get(path) != new.get(path)]
         if fields:
             found.append({"network": after.name, "domain": None, "mac": None, "fields": fields})
     for one in users:
@@ -99,7 +105,7 @@ def differing(one: User, after: Definition) -> list[str]:
     implied = {"trust_guest_rx_filters": "no"}
     for name in SETTINGS:
         # A portgroup of a direct network has no bandwidth, so that is the NIC's own.
-        if name in one.own or name.startswith("bandwidth."):
+        if name in one.own or name.startswith("bandwidth.") or (name == GENERATED and name not in given):
             continue
         if one.values.get(name, implied.get(name)) != given.get(name, implied.get(name)):
             fields.append(name)

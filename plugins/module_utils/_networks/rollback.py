@@ -20,7 +20,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     Host,
     Network,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of, state_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import (
+    Path,
+    fields_of,
+    state_of,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
@@ -168,12 +172,12 @@ def _differs_from_stored(before: Network) -> bool:
     return before.persistent and before.live is not None and comparable(before) != comparable(before.live)
 
 
-def _items(network: Network) -> list[tuple[str, str]]:
+def _items(network: Network) -> list[tuple[Path, str]]:
     """Return what a live network has, part by part."""
     if network.live is None:
         return []
     fields = fields_of(network.live)
-    uplinks = [("interface", one) for one in fields.pop("interfaces", ())]
+    uplinks: list[tuple[Path, str]] = [(("interface",), one) for one in fields.pop(("interfaces",), ())]
     return [*uplinks, *((name, str(value)) for name, value in fields.items())]
 
 

@@ -100,6 +100,7 @@ class _Attempt:
         self._uplinks = {name for one in asked for name in parents.spellings(one)}
         self._deadline = deadline
         self._switches = switches
+        self._has_waited = False
         self._resolved: list[Resolved] = []
         # The NICs on the networks as they were first observed.
         self._first: list[User] = []
@@ -125,7 +126,9 @@ class _Attempt:
 
     def _observe(self) -> Host:
         host = self._networks.observe(self._names, self._uplinks)
-        while not self._options.check_mode and self._leaving(host) and time.monotonic() < self._deadline:
+        # Before the plan only: the verification and a rollback are about what is there now.
+        waits, self._has_waited = not (self._has_waited or self._options.check_mode), True
+        while waits and self._leaving(host) and time.monotonic() < self._deadline:
             time.sleep(_POLL_SECONDS)
             host = self._networks.observe(self._names, self._uplinks)
         return host
@@ -151,9 +154,12 @@ class _Attempt:
         options = self._options
         self._resolved = resolve(answers.desired, host, answers.uuids, force=options.force)
         planned = planner.plan_of(self._resolved, host, force=options.force)
-        links = host.links or {}
-        disconnects = reachability.check(
-            warnings.disruptions(self._resolved, host), answers.reach, links, allowed=options.allow_host_disconnect
+        disconnects = reachability.check_known(
+            warnings.disruptions(self._resolved, host),
+            answers.reach,
+            host.links,
+            host.links_unknown,
+            allowed=options.allow_host_disconnect,
         )
         return replace(planned, warnings=(*planned.warnings, *answers.warnings, *disconnects))
 

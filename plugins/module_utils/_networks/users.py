@@ -105,7 +105,8 @@ def _of_domain(
     """Yield the NICs of a domain, by its stored, running and saved NICs."""
     stored, live, saved = ({(nic.network, nic.mac): nic for nic in side} for side in documents)
     for network, mac in dict.fromkeys((*stored, *live, *saved)):
-        kept, running = stored.get((network, mac)), live.get((network, mac))
+        sides = [side.get((network, mac)) for side in (stored, live, saved)]
+        kept, running = sides[:2]
         one = running or kept or saved[network, mac]
         port = ports.get((network, uuid, mac)) if running is not None else None
         yield User(
@@ -116,6 +117,7 @@ def _of_domain(
             live=running is not None,
             saved=(network, mac) in saved,
             portgroup=(kept or one).portgroup,
+            chosen={side: nic.portgroup for side, nic in zip(("stored", "live", "saved"), sides) if nic is not None},
             uplink=running.uplink if running is not None else "",
             mode=running.mode if running is not None else "",
             values=port.values if port is not None else (running.values if running is not None else {}),

@@ -144,13 +144,26 @@ def users(resolved: Resolved, host: Host, *, force: bool) -> None:
         what = "removed" if after is None else "stopped"
         refuse_use(before.name, what, resolved.users, host.unreadable, path)
         return
-    for portgroup in before.portgroups:
-        if after.portgroup(portgroup.name) is None:
-            _portgroup_users(portgroup.name, resolved, host)
+    for name, found in _losing_portgroups(before, after, resolved.users).items():
+        _portgroup_users(name, found, resolved, host)
 
 
-def _portgroup_users(name: str, resolved: Resolved, host: Host) -> None:
-    chosen = [user for user in resolved.users if user.portgroup == name]
+def _losing_portgroups(before: Network, after: Network, found: t.Sequence[User]) -> dict[str, list[User]]:
+    """Return by name the portgroups that go, stored or live, and who uses them: now, when restored or started."""
+    pairs: list[tuple[Definition, Definition]] = [(before, after)]
+    if before.live is not None and after.live is not None:
+        pairs.append((before.live, after.live))
+    losing: dict[str, list[User]] = {}
+    for had, has in pairs:
+        # Those without a choice follow the default, whichever it is.
+        default = had.portgroup(None) if has.portgroup(None) is None else None
+        for name in [one.name for one in had.portgroups if has.portgroup(one.name) is None]:
+            users_ = [user for user in found if name in user.portgroups(default.name if default else None)]
+            losing[name] = [*losing.get(name, ()), *(one for one in users_ if one not in losing.get(name, ()))]
+    return losing
+
+
+def _portgroup_users(name: str, chosen: t.Sequence[User], resolved: Resolved, host: Host) -> None:
     if chosen or host.unreadable:
         path = next((one.path for one in resolved.desired.portgroups if one.name == name), resolved.desired.path)
         raise MacvtapError(
@@ -169,6 +182,10 @@ def confirm(step: Step[Network], host: Host, *, running: bool = False) -> None:
     """
     before, after = step.before, step.after
     found = [user for user in host.users_of(step.target) if user.live or not running]
+    if before is not None and after is not None:
+        _confirm_portgroups(step, before, after, found, host)
+        if not before.active or (not step.recreates and before.live == after.live):
+            return
     what = "stopped"
     if after is not None and after.active:
         what = "changed"
@@ -185,6 +202,18 @@ def confirm(step: Step[Network], host: Host, *, running: bool = False) -> None:
             f"network {step.target!r} is used by {_who(found, host.unreadable)} by now, and is not {what}. Run again",
             path=step.path,
         )
+
+
+def _confirm_portgroups(
+    step: Step[Network], before: Network, after: Network, found: t.Sequence[User], host: Host
+) -> None:
+    for name, users_ in _losing_portgroups(before, after, found).items():
+        if users_ or host.unreadable:
+            raise StaleError(
+                f"portgroup {name!r} of network {step.target!r} is used by {_who(users_, host.unreadable)} by now, and "
+                "is not removed. Run again",
+                path=step.path,
+            )
 
 
 def refuse_use(name: str, what: str, found: t.Sequence[User], unreadable: t.Sequence[str], path: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK, PORTGROUP
@@ -50,7 +51,8 @@ def read(document: str) -> Definition:
     if mode not in DIRECT_MODES or (bridge is not None and "name" in bridge.attributes):
         # Without a mode libvirt's is nat.
         return Definition(forward=f"{mode or 'nat'}" + (" on a bridge" if mode in DIRECT_MODES else ""))
-    devices = [one.attributes.get("dev", "") for one in forward.children if one.name == "interface"]
+    uplinks = [one.attributes for one in forward.children if one.name == "interface"]
+    devices = [one.get("dev", "") for one in uplinks]
     # Without elements, the uplink is an attribute of its own.
     alone = forward.attributes.get("dev")
     return Definition(
@@ -60,7 +62,12 @@ def read(document: str) -> Definition:
         values=values,
         portgroups=tuple(_portgroup(text, one) for one in root.children if one.name == "portgroup"),
         forward=mode,
+        connections={name: count for name, one in zip(devices, uplinks) if (count := _count(one))},
     )
+
+
+def _count(uplink: t.Mapping[str, str]) -> int:
+    return _text.number(uplink.get("connections", "")) or 0
 
 
 def read_port(document: str, network: str) -> Port:

@@ -17,10 +17,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     xml,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hostlinks import with_link_state
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, Portgroup
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
+    Definition,
+    Network,
+    Port,
+    Portgroup,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
 A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")
@@ -28,7 +33,7 @@ GROUPS = (Portgroup("web"), Portgroup("trusted", values={"trust_guest_rx_filters
 
 
 def network(name: str, mode: str, *uplinks: str, active: bool = True, **more: t.Any) -> Network:
-    live = Definition(mode, uplinks, portgroups=GROUPS, forward=mode) if active else None
+    live = Definition(mode, uplinks, portgroups=GROUPS, forward=mode, connections={}) if active else None
     return Network(mode, uplinks, portgroups=GROUPS, forward=mode, name=name, active=active, live=live, **more)
 
 
@@ -69,7 +74,7 @@ def live(mac: str = A, more: str = "", **options: str) -> str:
     """A running interface as libvirt shows it: with what its network gives it."""
     if "network" in options:
         of = NETWORKS[options["network"]]
-        options = {**options, "portid": "6a1", "dev": options.pop("uplink", of.interfaces[0]), "mode": of.mode}
+        options = {**options, "portid": f"6a{mac[-1]}", "dev": options.pop("uplink", of.interfaces[0]), "mode": of.mode}
     alias = "<alias name='net0'/>"
     names = f"<target dev='macvtap{int(mac[-1], 16)}'/>{more or alias}"
     return f"<interface type='direct'><mac address='{mac}'/>{place(options)}{names}<model type='virtio'/></interface>"
@@ -88,9 +93,19 @@ def on(stored_: t.Sequence[str] = (), live_: t.Sequence[str] | None = None, name
         )
     domain = Domain(name, "u", live_ is not None, document=document, stored=xml.interfaces(document), live=running)
     values: dict[str, t.Any] = {"links": links, "networks": NETWORKS, "managed_rules": frozenset(), **more}
-    values = {"version": 9_000_000, **values}
+    values = {"version": 9_000_000, "ports": ports(running, values["networks"]), **values}
     host = networks.with_direct(Host("qemu:///system", {name: domain}, known=(name,), **values))
     return with_links(host)
+
+
+def ports(running: t.Iterable[Iface], known: t.Mapping[str, Network] | None) -> dict[str, Port]:
+    """The ports of guests that have just started: they have what the networks have now."""
+    found = {}
+    for iface in running:
+        given = (known or {}).get(iface.get("network") or "", NAT)
+        group = given.portgroup(iface.get("portgroup"))
+        found[iface.port] = Port(given.name, values={**given.values, **(group.values if group is not None else {})})
+    return found
 
 
 def with_links(host: Host) -> Host:

@@ -13,9 +13,10 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import disruptions, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Portgroup
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
-from .networked import A, B, C, live, on, refusal, stored, want
+from .networked import NETWORKS, A, B, C, live, on, refusal, stored, want
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,20 @@ def test_a_pool_has_an_uplink_for_each_nic() -> None:
     assert not planner.plan([want(**on_pool)], host).warnings
     other = replace(used(live(B, source="eth2", mode="passthrough"), running=True), running=True)
     both = replace(host, domains={**host.domains, "other": other})
+    # libvirt does not know of the other guest, which is on the uplink without this network.
+    assert refusal(want(**on_pool), both) == (
+        "interfaces[2].network: the network 'vfs' gives each NIC an uplink for itself, and libvirt would choose eth2, "
+        f"because it does not know that this is taken by other {B}. It would fail, and some versions leave the guest's "
+        "address on eth2. Remove that from eth2, or take eth2 out of the network"
+    )
+    (message,) = planner.plan([want(**on_pool)], both, level="none").warnings
+    assert message.endswith(
+        "libvirt would choose eth2 at the next start, because it does not know that this is taken by other "
+        f"{B}. The guest would not start"
+    )
+    vfs = NETWORKS["vfs"]
+    counted = replace(vfs, live=replace(vfs.live or vfs, connections={"eth2": 1}))
+    both = replace(both, networks={**NETWORKS, "vfs": counted})
     assert not planner.plan([want(**on_pool)], both).warnings
     third = used(stored(C, network="vfs"), name="third")
     (message,) = planner.plan([want(**on_pool)], replace(both, domains={**both.domains, "third": third})).warnings
@@ -123,3 +138,42 @@ def test_which_links_the_host_may_lose(before: dict[str, str] | None, after: dic
     host = on([stored(**before)] if before else [])
     steps: t.Sequence[Step[Nic]] = planner.plan([want(**after)], host).steps
     assert [one.link for one in disruptions.of_steps(steps, host)] == taken
+    # The same of a host whose links are not known.
+    assert [one.link for one in disruptions.of_steps(steps, replace(host, links=None))] == taken
+
+
+QBH = {"virtualport.type": "802.1Qbh"}
+PROFILE = {"virtualport.profileid": "x"}
+
+
+@pytest.mark.parametrize(
+    ("network_has", "group_has", "own", "refused"),
+    [
+        (QBH, {}, {}, True),
+        ({}, QBH, {}, True),
+        ({**QBH, **PROFILE}, {}, {}, False),
+        # Each may have a part of it.
+        (QBH, PROFILE, {}, False),
+        (QBH, {}, {"type": "802.1Qbh", "profileid": "x"}, False),
+        ({}, {**QBH, **PROFILE}, {}, False),
+        ({}, {}, {}, False),
+    ],
+)
+def test_a_virtual_port_that_nothing_completes(
+    network_has: dict[str, str], group_has: dict[str, str], own: dict[str, str], refused: bool
+) -> None:
+    group = Portgroup("web", values=group_has)
+    values: t.Any = {"values": network_has, "portgroups": (group,)}
+    lan = replace(NETWORKS["lan"], live=replace(NETWORKS["lan"].live or NETWORKS["lan"], **values), **values)
+    options: dict[str, t.Any] = {"network": "lan", "portgroup": "web", **({"virtualport": own} if own else {})}
+    host = on([stored(source="eth0", mode="bridge")], networks={**NETWORKS, "lan": lan})
+    if refused:
+        message = refusal(want(**options), host)
+        assert message.startswith("interfaces[2].virtualport.profileid: is required, since the virtual port is of type")
+        # One that is so already is left alone.
+        as_it_is = on([stored(network="lan", portgroup="web")], networks={**NETWORKS, "lan": lan})
+        assert not planner.plan([want(link_state="up")], as_it_is).changed
+    else:
+        assert planner.plan([want(**options)], host).changed
+    # Of a network that is not known nothing is said.
+    assert planner.plan([want(**options)], replace(host, networks=None)).changed

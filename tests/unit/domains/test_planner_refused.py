@@ -16,6 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 from .planned import LINKS, LIVE, OTHER, STORED, VALUES, changed, changes, host, running, stopped, want
 
+QBH = {"virtualport.type": "802.1Qbh", "virtualport.profileid": "x"}
+
 
 @pytest.mark.parametrize(
     ("given", "message"),
@@ -29,12 +31,12 @@ from .planned import LINKS, LIVE, OTHER, STORED, VALUES, changed, changes, host,
             r"interfaces\[2\]\.vlan: br0 is not an SR-IOV virtual function",
         ),
         (
-            {"virtualport.type": "802.1Qbg", "source": "eth1"},
+            {**QBH, "source": "eth1"},
             r"interfaces\[2\]\.virtualport\.type: eth1 is a veth link, on which libvirtd 9\.0 hangs",
         ),
         # The source that is there already, and one with a veth link below it.
         (
-            {"virtualport.type": "802.1Qbg"},
+            QBH,
             r"interfaces\[2\]\.virtualport\.type: eth0 is on the veth link far0, on which libvirtd 9\.0 hangs",
         ),
         ({"vlan": "20", "mode": "passthrough"}, r"interfaces\[2\]\.vlan: eth0 is not an SR-IOV virtual function"),
@@ -43,6 +45,12 @@ from .planned import LINKS, LIVE, OTHER, STORED, VALUES, changed, changes, host,
         (
             {"virtualport.profileid": "x"},
             r"interfaces\[2\]\.virtualport\.type: a virtual port with parameters needs a type",
+        ),
+        ({"virtualport.type": "802.1Qbg"}, r"interfaces\[2\]\.virtualport\.managerid: is required, since .* 802\.1Qbg"),
+        ({"virtualport.type": "802.1Qbh"}, r"interfaces\[2\]\.virtualport\.profileid: is required, since"),
+        (
+            {"virtualport.type": "802.1Qbg", "virtualport.managerid": "0", "virtualport.typeid": "2"},
+            r"interfaces\[2\]\.virtualport\.typeidversion: is required, since",
         ),
         ({"model": "e1000e", "driver.queues": "2"}, r"interfaces\[2\]\.driver\.queues: .*drops this for .* e1000e"),
     ],

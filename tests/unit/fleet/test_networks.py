@@ -146,7 +146,8 @@ def test_the_uplinks_of_a_pool_serve_nothing_else(there: list[t.Any], variables:
 
 
 def test_the_uplinks_of_a_pool_are_not_the_hosts_own() -> None:
-    there = found(reach=Reach((Address("192.0.2.5", 24, index=2),)))
+    reach = Reach((Address("192.0.2.5", 24, index=2),))
+    there = found(reach=reach)
     conflict = only((on(networks=[pool("eth0")]), there))
     assert conflict.kind == "disconnect"
     assert conflict.message.startswith("network lan: eth0 has addresses of the host (192.0.2.5/24), and")
@@ -154,10 +155,13 @@ def test_the_uplinks_of_a_pool_are_not_the_hosts_own() -> None:
     allowed = on(networks=[pool("eth0")], networks_allow_host_disconnect=True)
     assert conflicts((allowed, there)) == []
     # It has been so before.
-    before = found(network("lan", "eth0", mode="passthrough"), reach=Reach((Address("192.0.2.5", 24, index=2),)))
+    before = found(network("lan", "eth0", mode="passthrough"), reach=reach)
     assert conflicts((on(networks=[pool("eth0")]), before)) == []
     # In the other modes the host keeps them.
     assert conflicts((on(networks=[lan("eth0")]), there)) == []
+    # One that is not active has not taken it yet.
+    inactive = found(network("lan", "eth0", mode="passthrough", active=False, autostart=True), reach=reach)
+    assert "disconnect" in [one.kind for one in conflicts((on(networks=[pool("eth0")]), inactive))]
 
 
 def test_a_nic_on_a_pool_that_nothing_declares_disconnects_the_host() -> None:

@@ -110,6 +110,31 @@ def test_the_portgroup_of_a_network_trusts_its_guests(
     assert [note.startswith(RISK) for note in notes(declared(), _on_lan(*groups, **values))] == [True] * risk
 
 
+@pytest.mark.parametrize(
+    ("own", "groups", "values", "risk"),
+    [
+        ("yes", [], {}, True),
+        ("yes", [Portgroup("web")], {"portgroup": "web"}, True),
+        ("yes", [Portgroup("web", values={TRUST: "no"})], {"portgroup": "web"}, False),
+        ("no", [Portgroup("web", values={TRUST: "yes"})], {"portgroup": "web"}, True),
+        ("yes", [], {TRUST: "no"}, False),
+        ("no", [], {}, False),
+    ],
+)
+def test_a_network_trusts_its_guests(own: str, groups: list[Portgroup], values: dict[str, str], risk: bool) -> None:
+    lan: t.Any = network("lan", "eth0", values={TRUST: own}, portgroups=tuple(groups))
+    there = found(lan, web("web1", U1, on_lan(A, **values)))
+    assert [note.startswith(RISK) for note in notes(declared(), there)] == [True] * risk
+
+
+def test_a_running_guest_is_trusted_as_it_was_when_it_started() -> None:
+    running = on_lan(A, live="eth0", **{TRUST: "yes"})
+    lan: t.Any = network("lan", "eth0")
+    domain = Domain("web1", U1, True, stored=(on_lan(A),), live=(running,))
+    (note,) = notes(declared(), found(lan, domain))
+    assert note.startswith(RISK)
+
+
 def test_a_portgroup_that_is_declared() -> None:
     lan = {"name": "lan", "interfaces": ["eth0"], "portgroups": [{"name": "web", "trust_guest_rx_filters": True}]}
     entry = nic("web1", mac=A, network="lan", portgroup="web")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
@@ -145,3 +146,17 @@ def test_what_is_declared_along_with_the_link_may_go() -> None:
     reach = replace(with_address(4), connections=(PEER,))
     assert "goes over host0, and removing it" in refused(Disruption("host0", Loss.REMOVED, declared=True), reach)
     assert refused(Disruption("eth0.20", Loss.REMOVED, declared=True), with_address(4)).startswith("host0 has")
+
+
+def test_of_a_host_whose_links_are_not_known_it_is_a_warning() -> None:
+    losses = [Disruption(link, Loss.PASSTHRU, "links[3]") for link in ("eth1", "eth0", "eth1")]
+    why = "uri qemu+ssh://hv2/system may lead to another host"
+    assert reachability.check_known(losses, Reach(), None, why) == (
+        "guests in mode passthrough take eth0, eth1 from the host, and it is not known whether the host has addresses "
+        f"or routes there: {why}. Set allow_host_disconnect: true to silence this",
+    )
+    assert reachability.check_known(losses, Reach(), None, why, allowed=True) == ()
+    assert reachability.check_known([], Reach(), None, why) == ()
+    # Where they are known it is refused.
+    with pytest.raises(MacvtapError, match=r"^links\[3\]: eth0 has addresses of the host"):
+        reachability.check_known(losses[1:2], with_address(2), ALL, "")

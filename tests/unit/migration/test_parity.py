@@ -113,3 +113,24 @@ def test_vepa_behind_a_switch_that_sends_nothing_back_is_warned_of() -> None:
 def test_the_inventory_says_which_segments_they_are() -> None:
     assert inventory.segments_of({}, {}) == {}
     assert inventory.segments_of({"macvtap_segment": "dmz"}, {}) == {"segment": "dmz", "destination_segment": "all"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "modes", "refused"),
+    [
+        # Its network has got another mode since it started.
+        ("bridge", ("vepa", "vepa"), True),
+        ("bridge", ("vepa", "bridge"), False),
+        ("vepa", ("vepa", "vepa"), False),
+        ("vepa", ("bridge", "bridge"), True),
+    ],
+)
+def test_a_running_guest_is_in_the_mode_that_it_got_when_it_started(
+    mode: str, modes: tuple[str, str], refused: bool
+) -> None:
+    running = Iface(A, "direct", {"network": "lan", "source": "eth0", "mode": mode})
+    if refused:
+        with pytest.raises(MacvtapError, match=f"{A} is in mode {mode} on hv1"):
+            plan(running, modes=modes)
+    else:
+        plan(running, modes=modes)

@@ -9,7 +9,7 @@ import typing as t
 
 import fake_networks
 import pytest
-from network_model import Model
+from network_model import Guest, Model, Nic
 from network_spec import LibvirtError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -77,3 +77,47 @@ def test_what_a_later_attempt_has_stored_is_put_back_if_libvirts_answer_is_lost(
     with pytest.raises(MacvtapError, match=r"the answer is lost\. The host is as it was before"):
         run.run(adapter.Networks(connection), declared, OPTIONS)
     assert (defines, stored(model)["lan"]) == (4, before)
+
+
+def test_a_rollback_does_not_wait_for_guests_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_links", lambda _names: {})
+    clock = [0.0]
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    model = Model()
+    for name in NAMES:
+        model.create(model.define(document(name)))
+    guest = "00000000-0000-0000-0000-000000000001"
+
+    class Handle(fake_networks.Connection):
+        def networkDefineXML(self, document_: str) -> t.Any:  # noqa: N802
+            made = super().networkDefineXML(document_)
+            # A guest starts on the second network, and is not stored.
+            model.guests.setdefault(guest, Guest("web1", guest, Nic(guest, "52:54:00:00:00:0a", "san")))
+            if model.guests[guest].live is None:
+                model.start(guest)
+                model.guests[guest].stored = None
+            return made
+
+    libvirt = fake_networks.module(model)
+    connection = Connection(libvirt, Handle(model, lambda _what: None), "qemu:///system", read_only=False)
+    states: tuple[dict[str, t.Any], ...] = ({"portgroups": [{"name": "web"}]}, {"state": "absent"})
+    declared = declare.declare(
+        [(f"networks[{n}]", {"name": name, **more}) for n, (name, more) in enumerate(zip(NAMES, states))]
+    )
+    before = stored(model)
+    looks: list[float] = []
+    networks = adapter.Networks(connection)
+    revert = networks.revert
+
+    def reverted(*of: t.Any) -> None:
+        looks.append(clock[0])
+        revert(*of)
+
+    monkeypatch.setattr(networks, "revert", reverted)
+    with pytest.raises(MacvtapError, match=r"networks\[1\].state: network 'san' is used by web1 "):
+        run.run(networks, declared, OPTIONS._replace(timeout=60))
+    # Nobody waits in the rollback; the next attempt does, before it changes anything.
+    assert looks == [0.0]
+    assert clock[0] >= 60
+    assert stored(model) == before

@@ -10,61 +10,19 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import (
     declare,
     live,
-    planner,
     report,
     sources,
-    warnings,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     Definition,
-    Host,
-    Network,
     Portgroup,
     User,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
-from .planned import UUID, lan
-
-LINKS = {
-    name: Link(
-        name=name,
-        index=index,
-        parent=None,
-        kind="dummy",
-        mac=f"52:54:00:00:01:0{index}",
-        altnames=frozenset({f"lan{index}"}),
-    )
-    for index, name in enumerate(("eth0", "eth1", "eth2"), 1)
-}
-WEB, DB = Portgroup("web"), Portgroup("db", default=True)
-LAN = Definition("bridge", ("eth0", "eth1"), portgroups=(WEB, DB))
-RUNNING = User("lan", "web1", "52:54:00:00:00:0a", True, True, portgroup="web", uplink="eth0", mode="bridge")
-STOPPED = replace(RUNNING, live=False, uplink="", mode="")
-SAVED = replace(STOPPED, stored=False, saved=True)
-
-
-def network(stored: Definition = LAN, current: Definition | None = LAN, **more: t.Any) -> Network:
-    return lan(stored, current, **more)
-
-
-def host(one: Network | None = None, *users: User, **more: t.Any) -> Host:
-    there = {"lan": one} if one is not None else {}
-    return Host("qemu:///system", there, {"lan": users} if users else {}, links=LINKS, **more)
-
-
-def plan(where: Host, *, force: bool = False, **options: t.Any) -> Plan[Network]:
-    declared = sources.named(declare.declare([("", {"name": "lan", "state": "active", **options})]), where)
-    return planner.plan_of(resolve(declared, where, {"lan": UUID}, force=force), where, force=force)
-
-
-def impacts(planned: Plan[Network]) -> dict[str, str]:
-    return {change.field: change.impact.value for change in planned.changes}
+from .planned import DB, LAN, LINKS, RUNNING, SAVED, STOPPED, WEB, host, impacts, network, plan
 
 
 @pytest.mark.parametrize(
@@ -222,22 +180,6 @@ def test_a_veth_link_gets_no_virtual_port() -> None:
     veths = {"eth0": replace(LINKS["eth0"], kind="veth")}
     with pytest.raises(MacvtapError, match=r"^virtualport\.type: eth0 is a veth link"):
         plan(replace(host(), links=veths), interfaces=["eth0"], virtualport={"type": "802.1Qbh", "profileid": "x"})
-
-
-def test_an_uplink_that_passes_to_guests_is_lost_to_the_host() -> None:
-    # A guest has the other one.
-    functions = {"eth2": ("vf0", "vf1", "0000:01:10.2")}
-    links = {**LINKS, **{name: Link(name, index=index) for index, name in enumerate(("vf0", "vf1"), 7)}}
-    where = replace(host(network(), functions=functions), links=links)
-    for options, lost in (
-        ({"pf": "eth2"}, ["vf0", "vf1"]),
-        ({"mode": "passthrough"}, ["eth0", "eth1"]),
-        ({"interfaces": ["eth2"]}, []),
-        ({"mode": "passthrough", "interfaces": ["eth2", "lan1"]}, ["eth0", "eth2"]),
-    ):
-        declared = sources.named(declare.declare([("", {"name": "lan", **options})]), where)
-        found = warnings.disruptions(resolve(declared, where, {}, force=False), where)
-        assert sorted(one.link for one in found) == lost
 
 
 @pytest.mark.parametrize(

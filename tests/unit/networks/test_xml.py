@@ -58,6 +58,8 @@ def test_a_direct_network() -> None:
         values={"virtualport.type": "802.1Qbh", "virtualport.profileid": "finance"},
         portgroups=(web, Portgroup("db", False, {"vlan": "42"})),
     )
+    assert xml.read(LAN).connections == {"eth0": 1}
+    assert xml.read(LAN.replace("connections='1'", "connections='x'")).connections == {}
     assert xml.identity(LAN) == ("lan", "a3e5b5d5-8ed1-4f0e-8f80-3a8e36d9ac0c")
 
 
