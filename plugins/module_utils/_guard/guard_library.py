@@ -37,6 +37,29 @@ def in_our_words(listed: t.Any) -> t.Any:
     return [in_our_words(one) for one in listed] if isinstance(listed, list) else listed
 
 
+def outline(rule: Object) -> tuple[t.Any, ...]:
+    """Return what of a rule each version of the library lists alike: its kind, its fields and its verdict."""
+    statements = [
+        (key, one[key]["target"] if key == "jump" else one[key]["addr"] if key == "dup" else "")
+        for one in rule["expr"]
+        for key in one
+        if key not in ("match", "counter")
+    ]
+    raw = [
+        (left["payload"].get("offset"), left["payload"].get("len"), one["match"]["op"])
+        for one in rule["expr"]
+        if "match" in one
+        for left in (one["match"]["left"],)
+        if left.get("payload", {}).get("base") == "th"
+    ]
+    return rule.get("comment"), statements, raw
+
+
+def is_listed(rules: t.Sequence[Object], listed: t.Sequence[Object]) -> bool:
+    """Whether the ``listed`` rules, in our words, are these, as far as all versions of the library list them alike."""
+    return len(rules) == len(listed) and list(map(outline, rules)) == list(map(outline, listed))
+
+
 def _named(expression: Object) -> Object:
     learned = expression.get("set")
     if learned is None or learned["elem"] != TARGET:

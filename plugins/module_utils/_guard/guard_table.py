@@ -31,6 +31,8 @@ else:
     )
 
 Object = t.Dict[str, t.Any]
+# By the chain's name.
+Rules = t.Mapping[str, t.Sequence[Object]]
 _TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
 
 
@@ -69,18 +71,33 @@ class GuardTable:
         """Whether :meth:`close` has closed a link, and nobody has opened it."""
         return nft.is_closed(self.chain_on(link))
 
-    def add(self, guards: t.Iterable[Object]) -> list[Object]:
-        """Return the commands that load guards in one transaction, given as they are stored."""
+    def add(self, guards: t.Iterable[Object], there: Rules | None = None) -> list[Object]:
+        """Return the commands after which these guards do what they should, given as they are stored.
+
+        ``there`` are the rules of all chains, if they are known. One that has its rules keeps its counters.
+        """
         commands: list[Object] = []
-        # What they share.
-        added: set[str] = set()
+        used = guard_recorders.names(there or ())
         for guard in guards:
-            # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-            missing = [one for one in guard["sets"] if not self._listed(_of_table("set", one["name"]))]
-            commands += guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], added)
-            rules = guard_library.in_its_words(self._library, guard["rules"])
-            commands += nft.add_guard(guard["chain"], missing, guard_links.loadable(rules))
-        return commands
+            chain, rules = guard["chain"], guard_links.loadable(guard["rules"])
+            used |= guard_recorders.used(rules)
+            listed = guard_library.in_our_words(list(self._of(chain, there)))
+            # Copies to a link that is gone are no reason to begin anew.
+            if not rules or not guard_library.is_listed(rules, guard_links.loadable(listed)):
+                # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+                missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
+                commands += nft.add_guard(chain, missing, guard_library.in_its_words(self._library, rules))
+        # Before the guards that hand frames to them.
+        return [
+            *guard_recorders.missing(lambda name: self._of(name, there), self._has_set, nft.OF_TABLE, used),
+            *commands,
+        ]
+
+    def _of(self, chain: str, there: Rules | None) -> t.Sequence[Object]:
+        return (self.rules(chain) if there is None else there).get(chain, ())
+
+    def _has_set(self, name: str) -> bool:
+        return bool(self._listed(_of_table("set", name)))
 
     def run(self, commands: t.Sequence[Object]) -> None:
         """Carry out commands in one transaction.

@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_library,
     guard_links,
     guard_loader,
+    guard_parts,
     guard_recorders,
     guard_table,
     loader,
@@ -35,6 +36,7 @@ PARTS = {
         guard_library,
         guard_links,
         guard_loader,
+        guard_parts,
         guard_recorders,
         guard_table,
     )
