@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """What nftables is asked for: the chains of guards and links, as commands of libnftables' JSON. Pure.
 
-It is installed on the host beside the program of loader.py, so it imports the standard library alone.
+It is a part of the program of loader.py, so it imports the standard library alone.
 """
 
 from __future__ import annotations

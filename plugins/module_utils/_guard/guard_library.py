@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """What versions of the library of nftables take in different words.
 
-It is installed on the host beside the program of loader.py, so it imports the standard library alone.
+It is a part of the program of loader.py, so it imports the standard library alone.
 """
 
 from __future__ import annotations

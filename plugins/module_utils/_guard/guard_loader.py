@@ -2,8 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The adapter that puts stored guards on links, and takes them off: what the program of loader.py does.
 
-It is installed on the host as it is here, beside that program, and needs the standard library and python3-nftables
-alone.
+It is a part of that program, and needs the standard library and python3-nftables alone.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if t.TYPE_CHECKING or "." in __name__:
     )
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 else:
-    # Installed on the host, beside the other files. Nothing is to be left there.
+    # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
     checksum_program, checksums, nft, guard_links, guard_parts, guard_recorders, guard_table = map(
         importlib.import_module,

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Several guards at once, of which some may be damaged: those are found, and named, and keep no other from its link.
 
-It is installed on the host as a part of the program of loader.py, and imports the standard library alone.
+It is a part of the program of loader.py, and imports the standard library alone.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Each has a set of its own name, by link. A guard's own rule could not record it without a risk: where the kernel has no
 room for a record, it goes on with the next rule, and the frame would pass. Here the next rule is the one that drops.
 
-It is installed on the host as it is here, beside loader.py, and imports the standard library alone.
+It is a part of the program of loader.py, and imports the standard library alone.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The adapter for the table of guards, by the library of nftables: what it has, and what is to be there.
 
-It is installed on the host beside the program of loader.py, so it imports the standard library and python3-nftables
+It is a part of the program of loader.py, so it imports the standard library and python3-nftables
 alone.
 """
 
@@ -24,7 +24,7 @@ if t.TYPE_CHECKING or "." in __name__:
         guard_recorders,
     )
 else:
-    # Installed on the host, beside the other files. Nothing is to be left there.
+    # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
     nft, guard_library, guard_links, guard_recorders = map(
         importlib.import_module, ("guard_commands", "guard_library", "guard_links", "guard_recorders")

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The program that puts guards on links: at boot, when a link appears, and before libvirt starts a guest.
 
-It is installed on the host as it is here, with the files that it imports beside it, and needs the standard library and
+It is installed on the host in one file with all that it imports: see start_files.py. It needs the standard library and
 python3-nftables alone. The module itself carries out its plans by the same commands.
 
     guard load              all guards, on all links that there are
@@ -33,7 +33,7 @@ if t.TYPE_CHECKING or "." in __name__:
         guard_table,
     )
 else:
-    # Installed on the host, beside the other files. Nothing is to be left there.
+    # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
     nft, guard_links, guard_loader, guard_parts, guard_table = map(
         importlib.import_module,
