@@ -11,7 +11,7 @@ import guarded_links
 import pytest
 from guarded_links import GuardedLinks
 from guest_frames import MAC
-from support import PYTHON
+from support import PYTHON, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 TABLE = "netdev linuxvirt_macvtap"
 CHAIN = f"guard_{MAC.replace(':', '')}"
-DOCUMENT = f"<domain><devices><interface><mac address='{MAC}'/><target dev='guest0'/></interface></devices></domain>"
+DOCUMENT = f"<domain><devices><interface><mac address='{MAC}'/><target dev='LINK'/></interface></devices></domain>"
 FORBIDDEN, ALLOWED = ["mac"], "own ip4"
 
 
@@ -28,11 +28,11 @@ def guest(hv: Hypervisor) -> t.Iterator[GuardedLinks]:
     yield from guarded_links.made(hv)
 
 
-def start(guest: GuardedLinks, words: str) -> None:
+def start(guest: GuardedLinks, words: str, link: str = "guest0") -> None:
     """Do what the unit, udev or libvirt's hook does."""
     if words == "hook":
         command = (PYTHON, "/etc/linuxvirt-macvtap/guard", "qemu", "web1", "start", "begin", "-")
-        guest.hv.run(*command, stdin=DOCUMENT)
+        guest.hv.run(*command, stdin=DOCUMENT.replace("LINK", link))
     else:
         guest.program(*words.split())
 
@@ -58,6 +58,27 @@ def test_what_loads_guards_has_them_drop_what_they_should(guest: GuardedLinks, c
     assert guest.passes("guest0", *FORBIDDEN, ALLOWED) == [ALLOWED]
     # A guest that starts gets what its own guard uses.
     assert guest.run(mac=MAC)["changes"] == [] or (words != "load" and "flush table" in change)
+
+
+@pytest.mark.parametrize("words", ["task", "load", "link guest2", "hook"])
+@pytest.mark.parametrize("new", [True, False])
+def test_a_dormant_table_is_woken_for_links_that_were_there_and_for_new_ones(
+    guest: GuardedLinks, words: str, new: bool
+) -> None:
+    guest.hv.nft(f"add table {TABLE} {{ flags dormant; }}")
+    link = "guest2" if new else "guest0"
+    if new:
+        guest.ip("del", "guest0")
+        guest.add(link, MAC)
+    found = direct_iface.ok(run_module("macvtap_guard_info", {"macs": [MAC]}, prefix=guest.hv.prefix))["guards"]
+    assert [(one["rules"], one["links"]) for one in found] == [("modified", [])]
+    assert guest.passes(link, *FORBIDDEN, ALLOWED) == [*FORBIDDEN, ALLOWED]
+    if words == "task":
+        assert {one["field"] for one in guest.run(mac=MAC)["changes"]} == {"rules", "links"}
+    else:
+        start(guest, words.replace("guest2", link), link)
+    assert guest.passes(link, *FORBIDDEN, ALLOWED) == [ALLOWED]
+    assert guest.run(mac=MAC)["changes"] == []
 
 
 def test_what_is_whole_keeps_its_counters(guest: GuardedLinks) -> None:

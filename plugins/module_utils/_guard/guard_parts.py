@@ -51,7 +51,8 @@ def load(
     :raises PartError: some of several could not be loaded. Any other error is of all, or of the only one.
     """
     every = list(macs)
-    failed = {mac: exc for mac in every for exc in [_wrong_form(guards[mac])] if exc is not None}
+    forms = {mac: _wrong_form(guards[mac]) for mac in every}
+    failed: dict[str, Exception] = {mac: exc for mac, exc in forms.items() if exc is not None}
     remaining = [mac for mac in every if mac not in failed]
     for attempt in range(_PASSES if remaining else 0):
         found = _in_halves(remaining, look, put)

@@ -33,6 +33,9 @@ else:
 Object = t.Dict[str, t.Any]
 # By the chain's name.
 Rules = t.Mapping[str, t.Sequence[Object]]
+# In the library's error if the kernel refuses a chain at a hook of a table that is being woken.
+_REFUSED = "Invalid argument"
+# Without flags: a table that is dormant is woken by it.
 _TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
 
 
@@ -104,11 +107,18 @@ class GuardTable:
 
         :raises RuntimeError: the kernel refuses them.
         """
-        if not commands:
-            return
-        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
-        if code:
+        error = self._error(commands) if commands else ""
+        if _REFUSED in error and not self._error([]):
+            # Somebody may have made the table dormant: the kernel carries out nothing that it has. It is awake now, and
+            # takes no chain at a hook in the transaction that wakes it.
+            error = self._error(commands)
+        if error:
             raise RuntimeError(" ".join(error.split())[:500])
+
+    def _error(self, commands: t.Sequence[Object]) -> str:
+        """Carry out commands, and wake the table. Return the library's error, "" if there is none."""
+        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
+        return error or "unknown error" if code else ""
 
     def close(self, mac: str, name: str = "") -> str:
         """Let nothing out of the link that a NIC is about to get, until its guard is put on it, or a minute.

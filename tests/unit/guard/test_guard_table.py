@@ -182,3 +182,36 @@ def test_a_field_that_a_version_has_a_name_for_is_the_same_field(library: Librar
     library.chains = {**LOADED, CHAIN: in_its_words(LOADED[CHAIN])}
     assert library.chains[CHAIN] != LOADED[CHAIN]
     assert flushed(library, known=False) == []
+
+
+@pytest.mark.parametrize(
+    ("errors", "sent"),
+    [
+        ([""], ["commands"]),
+        # A dormant table, to which nothing can be added at a hook before it is awake.
+        (["Error: Could not process rule: Invalid argument", "", ""], ["commands", "wake", "commands"]),
+        (["Error: Invalid argument", "", "Error: busy"], ["commands", "wake", "commands"]),
+        (["Error: Invalid argument", "Error: not permitted"], ["commands", "wake"]),
+        (["Error: busy"], ["commands"]),
+    ],
+)
+def test_a_table_is_woken_before_it_gets_chains_at_hooks(
+    library: Library, monkeypatch: pytest.MonkeyPatch, errors: list[str], sent: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def answer(commands: t.Mapping[str, t.Any]) -> tuple[int, str, str]:
+        asked.append("commands" if len(commands["nftables"]) > 1 else "wake")
+        error = errors[len(asked) - 1]
+        return (-1 if error else 0), "", error
+
+    monkeypatch.setattr(library, "json_cmd", answer)
+    table = guard_table.GuardTable()
+    table.run([])
+    assert asked == []
+    if errors[-1]:
+        with pytest.raises(RuntimeError, match=r"busy|argument"):
+            table.run([{"add": {}}])
+    else:
+        table.run([{"add": {}}])
+    assert asked == sent
