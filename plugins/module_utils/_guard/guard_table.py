@@ -33,6 +33,8 @@ else:
 Object = t.Dict[str, t.Any]
 # By the chain's name.
 Rules = t.Mapping[str, t.Sequence[Object]]
+# Which tasks hold that change guards: see _lock.py.
+LOCK = "/run/linuxvirt.macvtap.guards.lock"
 # In the library's error if the kernel refuses a chain at a hook of a table that is being woken.
 _REFUSED = "Invalid argument"
 # Without flags: a table that is dormant is woken by it.
@@ -77,7 +79,8 @@ class GuardTable:
     def add(self, guards: t.Iterable[Object], there: Rules | None = None) -> list[Object]:
         """Return the commands after which these guards do what they should, given as they are stored.
 
-        ``there`` are the rules of all chains, if they are known. One that has its rules keeps its counters.
+        ``there`` are the rules of all chains, if they are known. One that has its rules keeps its counters. So does one
+        that has any while a task changes guards: they may be the task's, and not stored yet.
         """
         commands: list[Object] = []
         used = guard_recorders.names(there or ())
@@ -86,7 +89,8 @@ class GuardTable:
             used |= guard_recorders.used(rules)
             listed = guard_library.in_our_words(list(self._of(chain, there)))
             # Copies to a link that is gone are no reason to begin anew.
-            if not rules or not guard_library.is_listed(rules, guard_links.loadable(listed)):
+            is_whole = bool(rules) and guard_library.is_listed(rules, guard_links.loadable(listed))
+            if not is_whole and not (listed and _is_task_running()):
                 # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
                 missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
                 commands += nft.add_guard(chain, missing, guard_library.in_its_words(self._library, rules))
@@ -156,6 +160,16 @@ class GuardTable:
 
     def _listed(self, what: Object) -> list[Object]:
         return guard_recorders.listed(self._library, what)
+
+
+def _is_task_running() -> bool:
+    """Whether a task holds the lock of guards, which is not touched for that: it might be just asking for it."""
+    with contextlib.suppress(OSError):
+        status = os.stat(LOCK)
+        file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        with open("/proc/locks", encoding="ascii") as locks:
+            return any(file in line.split() for line in locks)
+    return False
 
 
 def _of_table(kind: str, name: str) -> Object:

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import sys
 import typing as t
 from types import SimpleNamespace
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_library,
@@ -52,8 +54,9 @@ class Library:
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Library:
     made = Library()
+    monkeypatch.setattr(guard_table, "LOCK", str(tmp_path / os.path.basename(guard_table.LOCK)))
     monkeypatch.setitem(sys.modules, "nftables", SimpleNamespace(Nftables=lambda: made))
     return made
 
@@ -142,6 +145,19 @@ def test_what_others_have_changed_is_loaded_again(
     assert flushed(library, known=known) == [name]
     library.chains = {one: found for one, found in LOADED.items() if one != name}
     assert flushed(library, known=known) == [name]
+
+
+def test_what_a_task_has_loaded_and_not_stored_yet_is_not_replaced(library: Library, tmp_path: pathlib.Path) -> None:
+    library.chains = {**LOADED, CHAIN: [*LOADED[CHAIN][:-1], ACCEPT]}
+    assert flushed(library, known=False) == [CHAIN]
+    with _lock.held("guards", timeout=0, directory=str(tmp_path)):
+        assert flushed(library, known=False) == []
+        # What no task loads.
+        library.chains = {**LOADED, CHAIN: [], "dropped_mac": [ACCEPT]}
+        assert sorted(flushed(library, known=False)) == ["dropped_mac", CHAIN]
+    # The file stays.
+    library.chains = {**LOADED, CHAIN: [ACCEPT]}
+    assert flushed(library, known=False) == [CHAIN]
 
 
 @pytest.mark.parametrize("key", ["op", "set"])
