@@ -330,7 +330,8 @@ guards:
       returned: always
     rules:
       description:
-        - V(loaded), V(missing) if the kernel has no rules of it, V(modified) if these are not this module's.
+        - V(loaded), V(missing) if the kernel has no rules of it, V(modified) if these are not this module's,
+          or the table is dormant, so that the kernel carries out none.
           V(outdated), if an earlier version has loaded them. They work, and the next task replaces them.
       type: str
       returned: always

@@ -23,7 +23,8 @@ D = "52:54:00:00:00:0d"
 HOOKS, FILES = "/etc/libvirt/hooks/qemu.d", "/etc/linuxvirt-macvtap"
 _NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
 _POLICIES = (
-    f'import socket, sys; sys.dont_write_bytecode = True; sys.path.insert(0, "{FILES}"); '
+    "import runpy, socket, sys; sys.dont_write_bytecode = True; "
+    f'sys.meta_path.insert(0, runpy.run_path("{FILES}/guard")["Parts"]()); '
     "import checksum_program as made, checksums; "
     'on = checksums.Links(made.PREFIX, {one: made.name(one) for one in ("drop", "count")}, made.compiler); '
     'print([on.policy(index) for index, name in socket.if_nameindex() if name.startswith("macvtap")])'

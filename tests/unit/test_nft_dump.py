@@ -51,3 +51,27 @@ def test_a_set_that_changes_while_it_is_read_is_read_again(monkeypatch: pytest.M
     kernel = Kernel(elements(b"eth0", flags=MULTI | INTERRUPTED), elements(b"eth0", b"eth1"))
     monkeypatch.setattr(dump, "_socket", lambda: kernel)
     assert dump.Reader("table").elements("set") == [b"eth0", b"eth1"]
+
+
+def test_a_dormant_table_has_no_chain_at_a_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(kind: int, *bodies: bytes, done: bool = True) -> bytes:
+        head = bytes(2) + (7).to_bytes(2, "big")
+        return b"".join(message(kind, head + body) for body in bodies) + (message(DONE, bytes(4)) if done else b"")
+
+    own, other = attribute(1, b"own\0"), attribute(1, b"other\0")
+    for flags, of_other, dormant in ((0, 1, False), (1, 0, True), (3, 0, True), (2, 0, False)):
+        kernel = Kernel(
+            answer(0x0A0F, attribute(1, (7).to_bytes(4, "big")), done=False),
+            answer(
+                0x0A00,
+                other + attribute(2, of_other.to_bytes(4, "big")),
+                own + (attribute(2, flags.to_bytes(4, "big")) if flags else b""),
+            ),
+            answer(0x0A03, own + attribute(3, b"link\0") + attribute(4, b""), own + attribute(3, b"guard\0")),
+            answer(0x0A06),
+            answer(0x0A09, own + attribute(2, b"set\0")),
+        )
+        monkeypatch.setattr(dump, "_socket", lambda: kernel)  # noqa: B023
+        found = dump.Reader("own").snapshot()
+        assert (found.chains, found.sets) == (frozenset({"link", "guard"}), frozenset({"set"}))
+        assert (found.dormant, found.hooked) == (dormant, frozenset() if dormant else {"link"})

@@ -8,7 +8,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, guard_recorders, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, guard_parts, loader
 
 Nic = t.Tuple[str, str]
 _WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
@@ -42,7 +42,7 @@ def put_on(
             made.on(found, closed=closed, indexes=indexes)
             warnings = made.warnings
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
-        reasons = guard_recorders.reasons(exc, {mac for _link, mac in found})
+        reasons = guard_parts.reasons(exc, {mac for _link, mac in found})
         each = {mac: [one for one in found if one[1] == mac] for mac in reasons}
         failures = [_failures(each[mac], guards, why, closed) for mac, why in reasons.items()]
         return Failures(

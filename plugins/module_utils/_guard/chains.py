@@ -98,8 +98,11 @@ def add_recorders(policies: t.Iterable[str], snapshot: Snapshot, of_table: rules
 
 
 def has_changed_recorder(policy: str, snapshot: Snapshot) -> bool:
-    """Whether others have changed one of these chains. No guard uses one that is missing: the kernel sees to that."""
-    return any(name in snapshot.chains for name in missing_recorders(policy, snapshot))
+    """Whether others have changed one of these chains, or keep the kernel from carrying them out.
+
+    No guard uses one that is missing: the kernel sees to that.
+    """
+    return snapshot.dormant or any(name in snapshot.chains for name in missing_recorders(policy, snapshot))
 
 
 def remove_recorders(table: Table, snapshot: Snapshot, after: t.Iterable[State | None]) -> None:

@@ -7,7 +7,7 @@ after nftables has seen the frame, and nftables does not see that it will. So a 
 20 on changed after the check. The program drops a frame whose two bytes the guard has checked: of ARP any, of IP the
 headers up to the ports of UDP, and of ICMPv6 all but its checksum. All other frames pass.
 
-It is installed on the host as it is here, beside loader.py, and imports the standard library alone.
+It is a part of the program of loader.py, and imports the standard library alone.
 """
 
 from __future__ import annotations

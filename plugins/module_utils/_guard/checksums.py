@@ -2,8 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The adapter that puts programs of BPF at the egress of links (tcx, Linux 6.6), by the system call bpf(2).
 
-A program stays with its link until it is taken off, and goes with the link. It is installed on the host as it is here,
-beside loader.py, and imports the standard library alone.
+A program stays with its link until it is taken off, and goes with the link. It is a part of the program of loader.py,
+and imports the standard library alone.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """What nftables is asked for: the chains of guards and links, as commands of libnftables' JSON. Pure.
 
-It is installed on the host beside the program of loader.py, so it imports the standard library alone.
+It is a part of the program of loader.py, so it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CLOSED_SECONDS = 60
 ANYTHING = "the guest may send anything"
 # In the comment of a rule, in place of the index of a link that has one; and before the time.
 _ANY, _CLOSED = "-", "closed"
+# So many: an index has 32 bits, and the time has as many until 2106.
+_NUMBERS = 1 << 32
 # How the names begin that libvirt generates itself. It drops such names, whoever has given them.
 BY_LIBVIRT = ("macvtap", "vnet", "macvlan")
 # 15 characters with the random ones, the most that a link's name has.
@@ -57,8 +59,10 @@ def of_link(rule: Object) -> OfLink | None:
 
 
 def _number(text: str) -> int | None:
-    # int() refuses thousands of digits, and no number of ours has as many as these.
-    return int(text) if text.isdecimal() and len(text) < 20 else None
+    """Return an index or a time; None for text that is neither, and for a number that the kernel has none of."""
+    # int() refuses thousands of digits.
+    number = int(text) if text.isdecimal() and len(text) < 20 else _NUMBERS
+    return number if number < _NUMBERS else None
 
 
 def name_from(random: bytes) -> str:
@@ -105,8 +109,9 @@ def add_link(link: str, mac: str, index: int | None, guard: str, former: t.Seque
     such a chain. If something else has changed it since, the kernel refuses the commands: the name may have been given
     to another link, whose guard is not to be replaced.
     """
-    left = {"meta": {"key": "oif"}}
-    same = [] if index is None else [{"match": {"op": "==", "left": left, "right": str(index)}}]
+    # The library looks for a link with this name first, and a name may be digits, but has never a space.
+    right = f" {index}"
+    same = [] if index is None else [{"match": {"op": "==", "left": {"meta": {"key": "oif"}}, "right": right}}]
     return _only_rule(link, mac, _ANY if index is None else str(index), [*same, {"jump": {"target": guard}}], former)
 
 

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """What versions of the library of nftables take in different words.
 
-It is installed on the host beside the program of loader.py, so it imports the standard library alone.
+It is a part of the program of loader.py, so it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,29 @@ def in_our_words(listed: t.Any) -> t.Any:
     if isinstance(listed, dict):
         return {key: in_our_words(value) for key, value in listed.items()}
     return [in_our_words(one) for one in listed] if isinstance(listed, list) else listed
+
+
+def outline(rule: Object) -> tuple[t.Any, ...]:
+    """Return what of a rule each version of the library lists alike: its kind, its fields and its verdict."""
+    statements = [
+        (key, one[key]["target"] if key == "jump" else one[key]["addr"] if key == "dup" else "")
+        for one in rule["expr"]
+        for key in one
+        if key not in ("match", "counter")
+    ]
+    raw = [
+        (left["payload"].get("offset"), left["payload"].get("len"), one["match"]["op"])
+        for one in rule["expr"]
+        if "match" in one
+        for left in (one["match"]["left"],)
+        if left.get("payload", {}).get("base") == "th"
+    ]
+    return rule.get("comment"), statements, raw
+
+
+def is_listed(rules: t.Sequence[Object], listed: t.Sequence[Object]) -> bool:
+    """Whether the ``listed`` rules, in our words, are these, as far as all versions of the library list them alike."""
+    return len(rules) == len(listed) and list(map(outline, rules)) == list(map(outline, listed))
 
 
 def _named(expression: Object) -> Object:

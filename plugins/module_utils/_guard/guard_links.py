@@ -3,7 +3,7 @@
 """The adapter for links: whose the guarded ones are, as it is recorded until the boot, and which there are.
 
 A guest with trust_guest_rx_filters may change the address of its link, even to that of another guest, and when nftables
-is flushed nothing else tells whose link it is. It is installed on the host beside the program of loader.py, so it
+is flushed nothing else tells whose link it is. It is a part of the program of loader.py, so it
 imports the standard library alone.
 
 A record is a symbolic link, of which there is never a half. Its name is the link's identity, its target the text.

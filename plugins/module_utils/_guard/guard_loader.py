@@ -2,8 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The adapter that puts stored guards on links, and takes them off: what the program of loader.py does.
 
-It is installed on the host as it is here, beside that program, and needs the standard library and python3-nftables
-alone.
+It is a part of that program, and needs the standard library and python3-nftables alone.
 """
 
 from __future__ import annotations
@@ -22,16 +21,25 @@ if t.TYPE_CHECKING or "." in __name__:
         checksum_program,
         checksums,
         guard_links,
+        guard_parts,
         guard_recorders,
         guard_table,
     )
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 else:
-    # Installed on the host, beside the other files. Nothing is to be left there.
+    # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
-    checksum_program, checksums, nft, guard_links, guard_recorders, guard_table = map(
+    checksum_program, checksums, nft, guard_links, guard_parts, guard_recorders, guard_table = map(
         importlib.import_module,
-        ("checksum_program", "checksums", "guard_commands", "guard_links", "guard_recorders", "guard_table"),
+        (
+            "checksum_program",
+            "checksums",
+            "guard_commands",
+            "guard_links",
+            "guard_parts",
+            "guard_recorders",
+            "guard_table",
+        ),
     )
 
 SYSFS = guard_links.SYSFS
@@ -56,6 +64,20 @@ class Listed:
     rules: t.Sequence[Object] | None
 
 
+@dataclass
+class _Look:
+    """The host at one moment: the rules of all chains, all macvtap links, whose they are, and what was recorded.
+
+    ``replaced`` are links with the guard of another link, which is still to be taken off.
+    """
+
+    there: dict[str, list[Object]]
+    links: dict[str, Listed]
+    owners: dict[str, str]
+    known: guard_links.Known
+    replaced: set[str]
+
+
 class Loader:
     """Puts guards on links."""
 
@@ -75,22 +97,29 @@ class Loader:
 
         :raises PartError: that failed for some of them. Any other error is of all.
         """
-        guard_recorders.in_parts(self._load, self._guards)
+        guard_parts.load(self._guards, self._guards, self._look, self._load)
 
-    def _load(self, macs: t.Collection[str]) -> None:
+    def _look(self) -> _Look:
         # Before the links: whatever is on one that has come since, the kernel does not let these commands replace it.
         there = self._table.rules()
-        # One that is there keeps its counters, and the addresses that it has learned.
-        missing = [self._guards[mac] for mac in macs if not there.get(self._guards[mac]["chain"])]
-        commands = self._table.add(missing)
         names = [link for link in os.listdir(SYSFS) if guard_links.is_macvtap(link)]
         links = {link: Listed(guard_links.index_of(link) or 0, there.get(nft.chain_of(link))) for link in names}
         known = self._known({link: one.index for link, one in links.items()})
         found = {link: self._owner(link, one.index, known, one.rules or ()) for link, one in links.items()}
-        owners = {link: mac for link, mac in found.items() if mac in macs}
-        replaced = known.replaced - owners.keys()
-        commands += [one for link in replaced for one in nft.remove_rules(link, links[link].rules or ())]
-        self._put(owners, links, commands, known, {link for link in owners if nft.is_closed(links[link].rules or ())})
+        owners = {link: mac for link, mac in found.items() if mac in self._guards}
+        return _Look(there, links, owners, known, known.replaced - owners.keys())
+
+    def _load(self, macs: t.Collection[str], look: _Look) -> None:
+        guards = [self._guards[mac] for mac in macs]
+        commands = self._table.add(guards, look.there)
+        owners = {link: mac for link, mac in look.owners.items() if mac in {*macs}}
+        commands += [one for link in look.replaced for one in nft.remove_rules(link, look.links[link].rules or ())]
+        closed = {link for link in owners if nft.is_closed(look.links[link].rules or ())}
+        self._put(owners, look.links, commands, look.known, closed)
+        # For the others, of which this was one part.
+        look.replaced.clear()
+        names = guard_recorders.used(rule for guard in guards for rule in guard["rules"])
+        look.there.update({name: guard_recorders.rules(name) for name in names})
 
     def link(self, link: str, only: t.Collection[str] | None = None) -> None:
         """Put the guard of a link on it, whatever address its guest has given it; if ``only``, one of these guards."""
@@ -130,14 +159,13 @@ class Loader:
         owners = {link: mac for link, mac in links if mac in self._guards}
         expected = indexes or {}
 
-        def put(macs: t.Collection[str]) -> None:
+        def put(macs: t.Collection[str], _look: None) -> None:
             self._on({link: mac for link, mac in owners.items() if mac in macs}, closed, expected)
 
-        guard_recorders.in_parts(put, {*owners.values()})
+        guard_parts.load(self._guards, {*owners.values()}, lambda: None, put)
 
     def _on(self, owners: t.Mapping[str, str], closed: t.Collection[str], expected: t.Mapping[str, int]) -> None:
-        guards = [self._guards[mac] for mac in {*owners.values()}]
-        commands = self._table.add([one for one in guards if not self._table.rules(one["chain"]).get(one["chain"])])
+        commands = self._table.add([self._guards[mac] for mac in {*owners.values()}])
         names = {link: nft.chain_of(link) for link in owners}
         chains = {link: self._table.rules(name).get(name) for link, name in names.items()}
         indexes = {link: expected.get(link, guard_links.index_of(link) or 0) for link in owners}
@@ -215,7 +243,7 @@ class Loader:
 
     def _check(self, index: int, guard: Object) -> None:
         """Put the program on a link with a guard. A kernel that cannot have it is no reason to stop a guest."""
-        policy = checksum_program.DROP if guard["required"] else checksum_program.COUNT
+        policy = checksum_program.DROP if guard.get("required", True) else checksum_program.COUNT
         try:
             if self._programs.policy(index) != policy:
                 self._programs.put_on(index, policy)

@@ -5,7 +5,7 @@
 Each has a set of its own name, by link. A guard's own rule could not record it without a risk: where the kernel has no
 room for a record, it goes on with the next rule, and the frame would pass. Here the next rule is the one that drops.
 
-It is installed on the host as it is here, beside loader.py, and imports the standard library alone.
+It is a part of the program of loader.py, and imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -30,32 +30,53 @@ def used(rules: t.Iterable[Object]) -> set[str]:
     return {one["jump"]["target"] for rule in rules for one in rule["expr"] if "jump" in one}
 
 
+def names(chains: t.Iterable[str]) -> set[str]:
+    """Return the names of such chains among those of ``chains``."""
+    return {one for one in chains if one.startswith((DROPPED, COUNTED))}
+
+
+def rules(name: str) -> list[Object]:
+    """Return the rules of the chain ``name``."""
+    record = {"set": {"op": "update", "elem": {"meta": {"key": "oif"}}, "set": f"@{name}"}}
+    verdict = [{"drop": None}] if name.startswith(DROPPED) else []
+    return [{"expr": [one]} for one in (record, *verdict)]
+
+
 def add(name: str, of_table: Object, *, has_set: bool) -> list[Object]:
     """Return the commands that give the chain ``name`` its rules, whatever it has. Its set must be missing for it."""
     chain = {"chain": {**of_table, "name": name}}
     last = {**of_table, "name": name, "type": "iface_index", "size": SIZE, "flags": ["timeout"], "timeout": SECONDS}
-    record = {"set": {"op": "update", "elem": {"meta": {"key": "oif"}}, "set": f"@{name}"}}
-    verdict = [{"drop": None}] if name.startswith(DROPPED) else []
     return [
         {"add": chain},
         {"flush": chain},
         *([] if has_set else [{"add": {"set": last}}]),
-        *({"add": {"rule": {**of_table, "chain": name, "expr": [one]}}} for one in (record, *verdict)),
+        *({"add": {"rule": {**of_table, "chain": name, **one}}} for one in rules(name)),
     ]
 
 
-def missing(library: t.Any, of_table: Object, rules: t.Iterable[Object], added: set[str]) -> list[Object]:
-    """Return the commands for those that rules use and the kernel lacks, but for those ``added``; add them to these."""
-    names = used(rules) - added
-    added |= names
-    chains = listed(library, {"chains": {"family": of_table["family"]}}) if names else []
-    there = {one["chain"]["name"] for one in chains if one.get("chain", {}).get("table") == of_table["table"]}
-    commands = []
-    for name in sorted(names - there):
-        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-        has_set = bool(listed(library, {"set": {**of_table, "name": name}}))
-        commands += add(name, of_table, has_set=has_set)
-    return commands
+def is_whole(name: str, listed: t.Sequence[Object]) -> bool:
+    """Whether the ``listed`` rules of the chain ``name`` are its own, so that it drops what it gets."""
+    return [_outline(one) for one in listed] == [_outline(one) for one in rules(name)]
+
+
+def _outline(rule: Object) -> list[Object]:
+    """Return what of such a rule versions of the library list in the same words."""
+    return [{"set": {key: one["set"][key] for key in ("op", "set")}} if "set" in one else one for one in rule["expr"]]
+
+
+def missing(
+    read: t.Callable[[str], t.Sequence[Object]],
+    has_set: t.Callable[[str], bool],
+    of_table: Object,
+    names: t.Iterable[str],
+) -> list[Object]:
+    """Return the commands for those of the chains ``names`` that do not do what they should: others have changed them.
+
+    ``read`` returns the rules that a chain has, [] without it, and ``has_set`` whether there is a set: others may have
+    removed the chain alone, and the kernel refuses to add a set again that rules update.
+    """
+    changed = [name for name in sorted(names) if not is_whole(name, read(name))]
+    return [one for name in changed for one in add(name, of_table, has_set=has_set(name))]
 
 
 def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Result:
@@ -68,41 +89,6 @@ def afresh(load: t.Callable[[bool], _Result], refused: type[Exception]) -> _Resu
         with contextlib.suppress(refused):
             return load(attempt > 0)
     return load(True)
-
-
-class PartError(Exception):
-    """Some of several guards could not be loaded: why, by MAC address. The others are loaded."""
-
-    def __init__(self, reasons: t.Mapping[str, Exception]) -> None:
-        super().__init__("; ".join(dict.fromkeys(map(str, reasons.values()))))
-        self.reasons = reasons
-
-
-def in_parts(load: t.Callable[[t.Collection[str]], None], macs: t.Collection[str]) -> None:
-    """Call ``load`` with all these MAC addresses, and with each alone if that fails.
-
-    One transaction has all or nothing: no guard is to be missing because another is damaged, or its link is odd.
-
-    :raises PartError: some could not be loaded.
-    """
-    try:
-        afresh(lambda _again: load(macs), RuntimeError)
-    except Exception as exc:  # pylint: disable=broad-except  # a damaged file may have anything
-        if len(macs) < 2:
-            raise
-        reasons: dict[str, Exception] = {}
-        for mac in macs:
-            try:
-                load([mac])
-            except Exception as one:  # pylint: disable=broad-except
-                reasons[mac] = one
-        if reasons:
-            raise PartError(reasons) from exc
-
-
-def reasons(exc: Exception, macs: t.Iterable[str]) -> t.Mapping[str, Exception]:
-    """Return why which of these guards are not loaded: all, if the error does not name some."""
-    return exc.reasons if isinstance(exc, PartError) else dict.fromkeys(macs, exc)
 
 
 def listed(library: t.Any, what: Object) -> list[Object]:

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The adapter for the table of guards, by the library of nftables: what it has, and what is to be there.
 
-It is installed on the host beside the program of loader.py, so it imports the standard library and python3-nftables
+It is a part of the program of loader.py, so it imports the standard library and python3-nftables
 alone.
 """
 
@@ -24,13 +24,20 @@ if t.TYPE_CHECKING or "." in __name__:
         guard_recorders,
     )
 else:
-    # Installed on the host, beside the other files. Nothing is to be left there.
+    # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
     nft, guard_library, guard_links, guard_recorders = map(
         importlib.import_module, ("guard_commands", "guard_library", "guard_links", "guard_recorders")
     )
 
 Object = t.Dict[str, t.Any]
+# By the chain's name.
+Rules = t.Mapping[str, t.Sequence[Object]]
+# Which tasks hold that change guards: see _lock.py.
+LOCK = "/run/linuxvirt.macvtap.guards.lock"
+# In the library's error if the kernel refuses a chain at a hook of a table that is being woken.
+_REFUSED = "Invalid argument"
+# Without flags: a table that is dormant is woken by it.
 _TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
 
 
@@ -69,29 +76,53 @@ class GuardTable:
         """Whether :meth:`close` has closed a link, and nobody has opened it."""
         return nft.is_closed(self.chain_on(link))
 
-    def add(self, guards: t.Iterable[Object]) -> list[Object]:
-        """Return the commands that load guards in one transaction, given as they are stored."""
+    def add(self, guards: t.Iterable[Object], there: Rules | None = None) -> list[Object]:
+        """Return the commands after which these guards do what they should, given as they are stored.
+
+        ``there`` are the rules of all chains, if they are known. One that has its rules keeps its counters. So does one
+        that has any while a task changes guards: they may be the task's, and not stored yet.
+        """
         commands: list[Object] = []
-        # What they share.
-        added: set[str] = set()
+        used = guard_recorders.names(there or ())
         for guard in guards:
-            # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-            missing = [one for one in guard["sets"] if not self._listed(_of_table("set", one["name"]))]
-            commands += guard_recorders.missing(self._library, nft.OF_TABLE, guard["rules"], added)
-            rules = guard_library.in_its_words(self._library, guard["rules"])
-            commands += nft.add_guard(guard["chain"], missing, guard_links.loadable(rules))
-        return commands
+            chain, rules = guard["chain"], guard_links.loadable(guard["rules"])
+            used |= guard_recorders.used(rules)
+            listed = guard_library.in_our_words(list(self._of(chain, there)))
+            # Copies to a link that is gone are no reason to begin anew.
+            is_whole = bool(rules) and guard_library.is_listed(rules, guard_links.loadable(listed))
+            if not is_whole and not (listed and _is_task_running()):
+                # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+                missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
+                commands += nft.add_guard(chain, missing, guard_library.in_its_words(self._library, rules))
+        # Before the guards that hand frames to them.
+        return [
+            *guard_recorders.missing(lambda name: self._of(name, there), self._has_set, nft.OF_TABLE, used),
+            *commands,
+        ]
+
+    def _of(self, chain: str, there: Rules | None) -> t.Sequence[Object]:
+        return (self.rules(chain) if there is None else there).get(chain, ())
+
+    def _has_set(self, name: str) -> bool:
+        return bool(self._listed(_of_table("set", name)))
 
     def run(self, commands: t.Sequence[Object]) -> None:
         """Carry out commands in one transaction.
 
         :raises RuntimeError: the kernel refuses them.
         """
-        if not commands:
-            return
-        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
-        if code:
+        error = self._error(commands) if commands else ""
+        if _REFUSED in error and not self._error([]):
+            # Somebody may have made the table dormant: the kernel carries out nothing that it has. It is awake now, and
+            # takes no chain at a hook in the transaction that wakes it.
+            error = self._error(commands)
+        if error:
             raise RuntimeError(" ".join(error.split())[:500])
+
+    def _error(self, commands: t.Sequence[Object]) -> str:
+        """Carry out commands, and wake the table. Return the library's error, "" if there is none."""
+        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
+        return error or "unknown error" if code else ""
 
     def close(self, mac: str, name: str = "") -> str:
         """Let nothing out of the link that a NIC is about to get, until its guard is put on it, or a minute.
@@ -129,6 +160,16 @@ class GuardTable:
 
     def _listed(self, what: Object) -> list[Object]:
         return guard_recorders.listed(self._library, what)
+
+
+def _is_task_running() -> bool:
+    """Whether a task holds the lock of guards, which is not touched for that: it might be just asking for it."""
+    with contextlib.suppress(OSError):
+        status = os.stat(LOCK)
+        file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        with open("/proc/locks", encoding="ascii") as locks:
+            return any(file in line.split() for line in locks)
+    return False
 
 
 def _of_table(kind: str, name: str) -> Object:

@@ -7,15 +7,16 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import start_files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.start_files import (
+    FORMER_PARTS,
     HOOK,
     NFTABLES,
-    PARTS,
     PROGRAM,
     RULES,
     START,
@@ -26,7 +27,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks 
 
 # What udev and systemd have still to read: of a run that was killed, the next one lets them.
 UNREAD = "/run/linuxvirt-macvtap/unread"
-_REMOVED = (HOOK, RULES, UNIT, NFTABLES, START, PROGRAM, *PARTS)
+_REMOVED = (HOOK, RULES, UNIT, NFTABLES, START, PROGRAM, *FORMER_PARTS)
+# How often, and after how many seconds each, it is seen whether the program runs that was there before.
+_ATTEMPTS, _SECONDS = 40, 0.05
 # Runs a program, and returns its exit status and output; None if it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 
@@ -34,12 +37,14 @@ Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 class _Lacking(t.NamedTuple):
     """What :meth:`Installer.install` has to do: files with texts and modes, and whether the unit is not enabled.
 
-    ``foreign`` are files that are not this collection's, and stay.
+    ``foreign`` are files that are not this collection's, and stay. ``parts`` are files that a former version's program
+    imports, for :meth:`Installer.start` to remove.
     """
 
     files: dict[str, tuple[str, int]]
     foreign: list[str]
     enabled: bool
+    parts: list[str]
 
 
 class Installer:
@@ -48,6 +53,7 @@ class Installer:
     def __init__(self, run: Run | None = None, root: str = "/") -> None:
         self._run, self._root = run, root
         self._changed: set[str] = set()
+        self._parts: list[str] = []
 
     def outdated(self, macs: t.Iterable[str]) -> bool:
         """Return whether :meth:`install` would do anything: a file was removed or changed, or is an older one.
@@ -55,13 +61,13 @@ class Installer:
         Or it would have no effect: it is not executable, or not enabled, or what was written was not read yet.
         """
         lacking = self._lacking(macs)
-        return bool(lacking.files) or not lacking.enabled or _files.read(self._path(UNREAD)) is not None
+        return bool(lacking.files or lacking.parts) or not lacking.enabled or self._read(UNREAD) is not None
 
     def _lacking(self, macs: t.Iterable[str]) -> _Lacking:
         has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
         files, foreign = {}, []
         for path, (text, mode) in start_files.texts(macs, start_files.interpreter()).items():
-            before = _files.read(self._path(path))
+            before = self._read(path)
             if path == HOOK and not has_libvirt:
                 continue
             if before is not None and HEADER not in before.splitlines()[:2]:
@@ -70,7 +76,8 @@ class Installer:
                 files[path] = text, mode
         # Whoever has masked the unit does not want it.
         enabled = UNIT in foreign or _files.target(self._path(WANTS)) is not None
-        return _Lacking(files, foreign, enabled)
+        parts = [] if PROGRAM in foreign else [path for path in FORMER_PARTS if self._is_own(path)]
+        return _Lacking(files, foreign, enabled, parts)
 
     def _is_executable(self, path: str, mode: int) -> bool:
         """Return whether a file is as executable as with this mode. libvirt passes over a hook that is not."""
@@ -80,8 +87,10 @@ class Installer:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
         lacking = self._lacking(macs)
         warnings = [f"{one} is not managed by this collection, and stays. Move it away" for one in lacking.foreign]
-        unread = {*(_files.read(self._path(UNREAD)) or "").split()}
-        changed = {*lacking.files, *([] if lacking.enabled else [WANTS])} | unread
+        unread = {*(self._read(UNREAD) or "").split()}
+        # libvirt looks once whether there is a hook, and reads its text each time.
+        known = {HOOK} if self._is_executable(HOOK, stat.S_IXUSR) else set()
+        changed = {*lacking.files, *([] if lacking.enabled else [WANTS])} - known | unread
         if changed != unread:
             _files.write(self._path(UNREAD), "\n".join(sorted(changed)), mode=0o600)
         for path, (text, mode) in lacking.files.items():
@@ -92,7 +101,7 @@ class Installer:
         if not lacking.enabled:
             # Also where systemd does not run now: this may be an image, or the host may lose power before start().
             _files.write_link(self._path(WANTS), "../macvtap-guard.service")
-        self._changed = changed
+        self._changed, self._parts = changed, lacking.parts
         if HOOK in changed:
             warnings.append(
                 f"libvirt reads {HOOK} only when its daemon starts. Restart libvirtd or virtqemud once, which does not "
@@ -146,25 +155,46 @@ class Installer:
             warnings += [f"udev reads {RULES} by itself within three seconds; {failure}"] if failure else []
         of_systemd = {UNIT, NFTABLES, WANTS} & self._changed
         if of_systemd and self._exists("/run/systemd/system", stat.S_ISDIR):
-            # The second loads nothing that is there already.
-            failure = self._failure("systemctl", "daemon-reload") or self._failure(
-                "systemctl", "start", "--no-block", "macvtap-guard.service"
-            )
+            failure = self._failure("systemctl", "daemon-reload")
             unread = of_systemd if failure else set()
             warnings += [f"systemd has not read {UNIT}: {failure}. Run this task again"] if failure else []
+            # It loads nothing that is there already. Whoever has masked it does not want it, and it cannot be started.
+            if not failure and self._is_own(UNIT):
+                failure = self._failure("systemctl", "start", "--no-block", "macvtap-guard.service")
+                warnings += [f"{UNIT}, which loads guards at boot, was not started: {failure}"] if failure else []
         _files.write(self._path(UNREAD), "\n".join(sorted(unread)) or None, mode=0o600)
         self._changed = unread
+        self._remove_parts()
         return warnings
+
+    def _remove_parts(self) -> None:
+        """Remove what the program imports that was there before :meth:`install`, unless it still runs after 2 seconds.
+
+        libvirt or udev may just have started it. Then the next run removes them.
+        """
+        for attempt in range(_ATTEMPTS if self._parts else 0):
+            time.sleep(_SECONDS if attempt else 0)
+            if not self._runs():
+                for path in self._parts:
+                    _files.write(self._path(path), None)
+                break
+
+    def _runs(self) -> bool:
+        """Whether a process runs the program, of whatever version."""
+        for number in os.listdir(self._path("/proc")) if self._exists("/proc", stat.S_ISDIR) else ():
+            with contextlib.suppress(OSError), open(self._path(f"/proc/{number}/cmdline"), "rb") as file:
+                if PROGRAM.encode() in file.read().split(b"\0"):
+                    return True
+        return False
 
     def installed(self) -> bool:
         """Return whether anything is there that :meth:`remove` would remove."""
-        return any(HEADER in (_files.read(self._path(path)) or "").splitlines()[:2] for path in _REMOVED)
+        return any(map(self._is_own, _REMOVED))
 
     def remove(self) -> None:
         """Remove what :meth:`install` has written: there is no guard any more."""
         for path in (WANTS, UNREAD, *_REMOVED):
-            text = _files.read(self._path(path)) or ""
-            if path in (WANTS, UNREAD) or HEADER in text.splitlines()[:2]:
+            if path in (WANTS, UNREAD) or self._is_own(path):
                 _files.write(self._path(path), None)
         for path in (PROGRAM, NFTABLES):
             with contextlib.suppress(OSError):
@@ -177,6 +207,13 @@ class Installer:
             return ""
         why = "it is not installed" if answer is None else answer[1].strip() or f"exit status {answer[0]}"
         return f"{' '.join(words)} failed: {why}"
+
+    def _is_own(self, path: str) -> bool:
+        """Whether a file is there, and is this collection's."""
+        return HEADER in (self._read(path) or "").splitlines()[:2]
+
+    def _read(self, path: str) -> str | None:
+        return _files.read(self._path(path))
 
     def _exists(self, path: str, kind: t.Callable[[int], bool]) -> bool:
         with contextlib.suppress(OSError):

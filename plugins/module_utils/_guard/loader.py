@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The program that puts guards on links: at boot, when a link appears, and before libvirt starts a guest.
 
-It is installed on the host as it is here, with the files that it imports beside it, and needs the standard library and
+It is installed on the host in one file with all that it imports: see start_files.py. It needs the standard library and
 python3-nftables alone. The module itself carries out its plans by the same commands.
 
     guard load              all guards, on all links that there are
@@ -29,15 +29,15 @@ if t.TYPE_CHECKING or "." in __name__:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
         guard_links,
         guard_loader,
-        guard_recorders,
+        guard_parts,
         guard_table,
     )
 else:
-    # Installed on the host, beside the other files. Nothing is to be left there.
+    # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
-    nft, guard_links, guard_loader, guard_recorders, guard_table = map(
+    nft, guard_links, guard_loader, guard_parts, guard_table = map(
         importlib.import_module,
-        ("guard_commands", "guard_links", "guard_loader", "guard_recorders", "guard_table"),
+        ("guard_commands", "guard_links", "guard_loader", "guard_parts", "guard_table"),
     )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
@@ -136,7 +136,7 @@ def main(words: t.Sequence[str]) -> int:
         sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         what = f", and {lets_out(desired[0][0])}" if desired and words[0] == "open" else ""
-        reasons = guard_recorders.reasons(exc, macs)
+        reasons = guard_parts.reasons(exc, macs)
         for why in dict.fromkeys(map(_why, reasons.values())):
             found = [mac for mac, reason in reasons.items() if _why(reason) == why]
             sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(found)}{what}: {why}\n")
@@ -145,7 +145,7 @@ def main(words: t.Sequence[str]) -> int:
 
 
 def _why(reason: Exception) -> str:
-    return _DAMAGED.format(f"{reason} is missing") if isinstance(reason, KeyError) else str(reason)
+    return _DAMAGED.format(reason) if isinstance(reason, guard_parts.FormError) else str(reason)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def parse(mac: str, listed: t.Sequence[Object], *, former: bool = False) -> Guar
             mirror_to=next((one["expr"][0]["dup"]["addr"] for one in of_kind.get(model.MIRROR, [])), ""),
         )
         expected = as_formerly(guard) if former else rules.render(guard)
-        is_same = [_outline(one) for one in expected] == [_outline(one) for one in listed]
+        is_same = guard_library.is_listed(expected, listed)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         # Rules that somebody else has written.
         return None
@@ -65,24 +65,6 @@ def _drops(listed: t.Sequence[Object], *, former: bool) -> bool:
     if former:
         return any("drop" in one for rule in listed for one in rule["expr"])
     return bool(guard_recorders.used(listed) & rules.recorders(model.DROP))
-
-
-def _outline(rule: Object) -> tuple[t.Any, ...]:
-    """Return what of a rule each version of the library lists alike: its kind, its fields and its verdict."""
-    statements = [
-        (key, one[key]["target"] if key == "jump" else "")
-        for one in rule["expr"]
-        for key in one
-        if key not in ("match", "counter")
-    ]
-    raw = [
-        (left["payload"].get("offset"), left["payload"].get("len"), one["match"]["op"])
-        for one in rule["expr"]
-        if "match" in one
-        for left in (one["match"]["left"],)
-        if left.get("payload", {}).get("base") == "th"
-    ]
-    return rule.get("comment"), statements, raw
 
 
 def _parse_addresses(of_kind: t.Sequence[Object]) -> tuple[str, ...]:

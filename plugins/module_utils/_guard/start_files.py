@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_library,
     guard_links,
     guard_loader,
+    guard_parts,
     guard_recorders,
     guard_table,
     loader,
@@ -25,20 +26,33 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 
 PROGRAM = "/etc/linuxvirt-macvtap/guard"
-# What the program imports.
-PARTS = {
-    f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
-    for module in (
-        checksum_program,
-        checksums,
-        guard_commands,
-        guard_library,
-        guard_links,
-        guard_loader,
-        guard_recorders,
-        guard_table,
+# What the program is made of: the last one is the program, and imports the others.
+MODULES = (
+    checksum_program,
+    checksums,
+    guard_commands,
+    guard_library,
+    guard_links,
+    guard_loader,
+    guard_parts,
+    guard_recorders,
+    guard_table,
+    loader,
+)
+# What former versions have written beside it, for it to import.
+FORMER_PARTS = tuple(
+    f"/etc/linuxvirt-macvtap/{name}.py"
+    for name in (
+        "checksum_program",
+        "checksums",
+        "guard_commands",
+        "guard_library",
+        "guard_links",
+        "guard_loader",
+        "guard_recorders",
+        "guard_table",
     )
-}
+)
 # What starts the program, but for the hook.
 START = "/etc/linuxvirt-macvtap/guard-start"
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
@@ -49,6 +63,36 @@ NFTABLES = "/etc/systemd/system/nftables.service.d/macvtap-guard.conf"
 # The distribution's Python, by the name that it keeps over an upgrade.
 _PYTHON = "/usr/bin/python3"
 
+# One file, which is replaced at once. With several, a guest that starts meanwhile, and each one after a kill, would
+# have parts of two versions. What lies beside it has no effect.
+_PROGRAM = """{header}
+import importlib.machinery
+import sys
+
+SOURCES = {{
+{sources}}}
+
+
+class Parts:
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, self) if name in SOURCES else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        exec(compile(SOURCES[module.__name__], module.__name__ + ".py", "exec"), vars(module))
+
+    def get_source(self, name):
+        return SOURCES[name]
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, Parts())
+    import loader
+
+    raise SystemExit(loader.main(sys.argv[1:]))
+"""
 # libvirt refuses to start a guest if its hook fails, so it fails only for a guest that must have a guard.
 _HOOK = r"""#!/bin/sh
 {header}
@@ -116,7 +160,7 @@ ExecStopPost=-+/bin/sh {start} load
 def texts(macs: t.Iterable[str], python: str) -> dict[str, tuple[str, int]]:
     """Return the files with their texts and modes, for guards of these NICs, in the order in which they are written.
 
-    The program is written after its parts, and so never there without them.
+    The program is first, and so there before anything starts it.
     """
     pythons = " ".join(shlex.quote(one) for one in dict.fromkeys((python, _PYTHON)))
     values = {"header": HEADER, "store": loader.STORE, "program": PROGRAM, "start": START, "pythons": pythons}
@@ -129,13 +173,20 @@ def texts(macs: t.Iterable[str], python: str) -> dict[str, tuple[str, int]]:
         for mac in sorted(macs)
     )
     return {
-        **{path: (f"{HEADER}\n{_source(module)}", 0o644) for path, module in {**PARTS, PROGRAM: loader}.items()},
+        PROGRAM: (_program(), 0o644),
         START: (_START.format(**values), 0o644),
         HOOK: (_HOOK.format(**values), 0o755),
         RULES: (f"{HEADER}\n{rules}", 0o644),
         UNIT: (_UNIT.format(**values), 0o644),
         NFTABLES: (_NFTABLES.format(**values), 0o644),
     }
+
+
+def _program() -> str:
+    found = {module.__name__.rpartition(".")[2]: _source(module) for module in MODULES}
+    # As it is, so that it can be read; no source has these quotation marks.
+    sources = "".join(f"    {name!r}: r'''{source}''',\n" for name, source in found.items())
+    return _PROGRAM.format(header=HEADER, sources=sources)
 
 
 def _source(module: types.ModuleType) -> str:

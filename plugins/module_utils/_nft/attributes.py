@@ -38,3 +38,12 @@ def text(data: bytes) -> str:
 
 def number(data: bytes) -> int:
     return int.from_bytes(data, "big")
+
+
+def userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    """Yield what libnftables keeps with a rule, by its kind."""
+    at = 0
+    while at + 2 <= len(data):
+        kind, start = data[at], at + 2
+        at = start + data[at + 1]
+        yield kind, data[start:at]

@@ -27,10 +27,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.attributes 
     number,
     parse,
     text,
+    userdata,
 )
 
 _NETLINK_NETFILTER, _NETDEV, _NFTABLES = 12, 5, 10
-_GET_CHAIN, _GET_RULE, _GET_SET, _GET_ELEMENTS, _GET_GENERATION = 4, 7, 10, 13, 16
+_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_SET, _GET_ELEMENTS, _GET_GENERATION = 1, 4, 7, 10, 13, 16
+# Of a table's flags.
+_DORMANT = 1
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
 _HEADER = struct.Struct("=IHHIIBBH")
@@ -57,7 +60,8 @@ class Rule(t.NamedTuple):
 class Snapshot:
     """A table at one moment: ``generation`` is the number of changes that there were before, of whatever table.
 
-    ``rules`` are those of the chains that were asked for, by chain. ``hooked`` are the chains at a hook, of all.
+    ``rules`` are those of the chains that were asked for, by chain. ``hooked`` are the chains at a hook, of all. There
+    are none if the table is ``dormant``: the kernel keeps what it has, and carries out nothing of it.
     """
 
     generation: int
@@ -65,6 +69,7 @@ class Snapshot:
     hooked: frozenset[str]
     rules: t.Mapping[str, t.Sequence[Rule]]
     sets: frozenset[str]
+    dormant: bool = False
 
 
 class _ChangedError(Exception):
@@ -117,6 +122,8 @@ class Reader:
 
     def _snapshot(self, sock: socket.socket, wanted: t.Callable[[str], bool] | None) -> Snapshot:
         generation = _generation(sock)
+        tables = self._own(_dump(sock, _GET_TABLE, b"", generation), 1)
+        dormant = any(number(found.get(2, b"")) & _DORMANT for _name, found in tables)
         chains = {name: 4 in found for name, found in self._own(_dump(sock, _GET_CHAIN, self._table, generation), 3)}
         rules: dict[str, list[Rule]] = {name: [] for name in chains if wanted is None or wanted(name)}
         # Of a few chains, each by itself.
@@ -129,8 +136,8 @@ class Reader:
         sets: set[str] = set()
         with contextlib.suppress(FileNotFoundError):  # no such table
             sets = {name for name, _found in self._own(_dump(sock, _GET_SET, self._table, generation), 2)}
-        hooked = frozenset(name for name, is_hooked in chains.items() if is_hooked)
-        return Snapshot(generation, frozenset(chains), hooked, rules, frozenset(sets))
+        hooked = frozenset(name for name, is_hooked in chains.items() if is_hooked and not dormant)
+        return Snapshot(generation, frozenset(chains), hooked, rules, frozenset(sets), dormant)
 
     @decoding("nftables")
     def _own(self, messages: t.Iterable[bytes], name: int) -> list[tuple[str, Attributes]]:
@@ -145,7 +152,7 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
     A rule with a set of its own has but the number of that set.
     """
     found = hashlib.sha256()
-    for expressions, userdata, _handle in rules:
+    for expressions, comment, _handle in rules:
         if _MEMBER_OF_SET in expressions:
             return None
         start = 0
@@ -154,7 +161,7 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
             found.update(expressions[start:end])
             start = end + ATTRIBUTE.unpack_from(expressions, end)[0]
         found.update(expressions[start:])
-        found.update(userdata)
+        found.update(comment)
     return found.hexdigest()
 
 
@@ -166,7 +173,7 @@ def outline(rule: Rule) -> dict[str, t.Any]:
     that is not a verdict, ``{"dynset": "..."}`` the set, and others have none.
     """
     listed = [_expression(element) for _kind, element in attributes(rule.expressions)]
-    comments = {kind: value for kind, value in _userdata(rule.userdata) if kind == 0}
+    comments = {kind: value for kind, value in userdata(rule.userdata) if kind == 0}
     return {**({"comment": text(comments[0])} if 0 in comments else {}), "expr": listed}
 
 
@@ -204,14 +211,6 @@ def _ages(answer: t.Sequence[bytes], elements: t.Sequence[Attributes]) -> dict[b
 
 def _key(element: Attributes) -> bytes:
     return parse(element[1])[1]
-
-
-def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 2 <= len(data):
-        kind, start = data[at], at + 2
-        at = start + data[at + 1]
-        yield kind, data[start:at]
 
 
 def _rule(message: bytes) -> tuple[str, Rule]:

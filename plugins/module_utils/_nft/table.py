@@ -55,6 +55,8 @@ class Table:
         self.name, self.family = name, family
         self._library: t.Any = None
         self._has_egress = False
+        # As it was last read.
+        self._dormant = False
 
     def read(self) -> list[Object] | None:
         """Return the table's objects in the kernel's order, with handles and counters; None without such a table."""
@@ -69,9 +71,11 @@ class Table:
         # What is missing is to be said before anything is changed.
         self.library()
         try:
-            return Reader(self.name).snapshot(wanted)
+            found = Reader(self.name).snapshot(wanted)
         except OSError as exc:
             raise _refused(exc.strerror or str(exc)) from exc
+        self._dormant = found.dormant
+        return found
 
     def generation(self) -> int:
         """Return the number of changes of nftables that there were in this network namespace."""
@@ -88,15 +92,20 @@ class Table:
     def replace(self, commands: t.Sequence[Object]) -> None:
         """Carry out ``commands`` in one transaction: all of them or none. The table is created if it is missing.
 
+        One that was dormant is woken before: the kernel adds no chain at a hook in the same transaction.
+
         A set that rules update is added in one transaction with such a rule, and only if it is missing: the JSON of
         1.0.6 has no flag dynamic, which the library sets by itself then, and the kernel refuses a set with other flags.
 
         :raises MacvtapError: nothing was changed.
         """
+        # Without flags.
         table = {"add": {"table": {"family": self.family, "name": self.name}}}
-        code, _output, error = self.library().json_cmd({"nftables": [table, *commands]})
-        if code:
-            raise _refused(error)
+        for part in [[table], [table, *commands]] if self._dormant else [[table, *commands]]:
+            code, _output, error = self.library().json_cmd({"nftables": part})
+            if code:
+                raise _refused(error)
+        self._dormant = False
 
     def require_egress(self, snapshot: Snapshot) -> None:
         """Check, once, that what a link's guest sends can be filtered, unless the table has such a chain already.

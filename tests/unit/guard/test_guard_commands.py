@@ -67,6 +67,15 @@ def test_what_an_earlier_version_has_closed_is_known() -> None:
     assert nft.of_link({"comment": "mac"}) is None
 
 
+@pytest.mark.parametrize("digits", [str(1 << 32), "9" * 10, "9" * 19, "9" * 5000], ids=len)
+def test_a_number_that_the_kernel_has_none_of_is_no_index_and_no_time(digits: str) -> None:
+    assert nft.of_link({"comment": f"{A} {digits} web0"}) == nft.OfLink(A, "web0")
+    rule = {"comment": f"{A} closed@{digits} web0"}
+    assert nft.of_link(rule) == nft.OfLink(A, "web0", closed=0)
+    assert nft.lets_out([rule], 1e9) == nft.ANYTHING
+    assert nft.of_link({"comment": f"{A} {(1 << 32) - 1} web0"}) == nft.OfLink(A, "web0", (1 << 32) - 1)
+
+
 @pytest.mark.parametrize(
     ("commands", "mac"),
     [

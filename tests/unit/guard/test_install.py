@@ -90,16 +90,25 @@ def test_what_a_killed_removal_has_left_is_removed(root: pathlib.Path) -> None:
     assert [one for one in root.rglob("*guard*") if one.is_file()] == []
 
 
-@pytest.mark.parametrize("word", ["daemon-reload", "start"])
-def test_what_systemd_has_not_read_is_tried_again(root: pathlib.Path, word: str) -> None:
-    warning = Host(root, failing=word).converge()[-1]
-    assert warning.startswith(f"systemd has not read {start_files.UNIT}: systemctl {word}")
+def test_what_systemd_has_not_read_is_tried_again(root: pathlib.Path) -> None:
+    warning = Host(root, failing="daemon-reload").converge()[-1]
+    assert warning.startswith(f"systemd has not read {start_files.UNIT}: systemctl daemon-reload")
     assert warning.endswith("failed: no bus. Run this task again")
     again = Host(root)
     assert again.installer.outdated(MACS)
     assert again.converge() == []
     assert again.commands == ["systemctl daemon-reload", "systemctl start --no-block macvtap-guard.service"]
     assert not Host(root).installer.outdated(MACS)
+
+
+def test_a_unit_that_cannot_be_started_is_warned_of_once(root: pathlib.Path) -> None:
+    warning = Host(root, failing="start").converge()[-1]
+    assert warning == (
+        f"{start_files.UNIT}, which loads guards at boot, was not started: systemctl start --no-block "
+        "macvtap-guard.service failed: no bus"
+    )
+    assert not Host(root).installer.outdated(MACS)
+    assert Host(root, failing="start").converge() == []
 
 
 def test_udev_that_cannot_be_told_is_warned_of_once(root: pathlib.Path) -> None:
@@ -132,13 +141,34 @@ def test_the_unit_is_enabled_wherever_it_is_written(root: pathlib.Path, booted: 
     assert not Host(root).installer.outdated(MACS)
 
 
-def test_a_masked_unit_stays_so(root: pathlib.Path) -> None:
+@pytest.mark.parametrize("masked", [True, False], ids=["masked", "foreign"])
+def test_a_unit_of_others_stays_so(root: pathlib.Path, masked: bool) -> None:
     unit = root / start_files.UNIT.lstrip("/")
     unit.parent.mkdir(parents=True)
-    unit.symlink_to("/dev/null")
-    assert f"{start_files.UNIT} is not managed by this collection" in Host(root).converge()[0]
+    if masked:
+        unit.symlink_to("/dev/null")
+    else:
+        unit.write_text("[Unit]\n")
+    host = Host(root, failing="start")
+    warnings = host.converge()
+    assert f"{start_files.UNIT} is not managed by this collection" in warnings[0]
+    assert len(warnings) == 2
+    # The drop-in of nftables.service is read, and nothing is started.
+    assert host.commands == ["systemctl daemon-reload"]
     assert not Host(root).installer.outdated(MACS)
     assert not (root / start_files.WANTS.lstrip("/")).is_symlink()
+
+
+def test_another_text_of_a_hook_that_libvirt_knows_needs_no_restart(root: pathlib.Path) -> None:
+    Host(root).converge()
+    hook = root / start_files.HOOK.lstrip("/")
+    text = hook.read_text()
+    hook.write_text(text + "# an earlier version's\n")
+    assert Host(root).installer.outdated(MACS)
+    assert Host(root).converge() == []
+    assert hook.read_text() == text
+    hook.unlink()
+    assert "Restart libvirtd" in "".join(Host(root).converge())
 
 
 @pytest.mark.parametrize("text", ["", "# changed\n"])
@@ -192,7 +222,7 @@ def test_what_is_stored_is_loaded(root: pathlib.Path) -> None:
         assert host.commands == []
         assert (root / start_files.HOOK.lstrip("/")).exists()
     assert host.commands[0] == "systemctl daemon-reload"
-    assert [one.split(" ")[0] for one in warnings] == ["libvirt", "systemd"]
+    assert [one.split(" ")[0] for one in warnings] == ["libvirt", f"{start_files.UNIT},"]
     with host.installer.storing([], warnings, lambda: MACS):
         assert (root / start_files.HOOK.lstrip("/")).exists()
     assert files(root) == {}
