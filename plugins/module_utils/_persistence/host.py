@@ -57,6 +57,13 @@ def observe(links: Links, root: str = "/") -> Host:
     # Of a manager that starts at boot and does not run now, nothing is known.
     known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
     managed = {index for index, file in by_networkd.items() if file is not None and "-macvtap-" not in file}
+    managed |= by_networkmanager.keys()
+    free = frozenset(
+        link.name
+        for link in links.values()
+        if not link.kind and link.netns is None and not {link.name, *link.altnames} & named
+        if link.index not in managed
+    )
     return Host(
         links=links,
         files=ours(root),
@@ -64,12 +71,8 @@ def observe(links: Links, root: str = "/") -> Host:
         networkmanager=by_networkmanager,
         enabled=enabled,
         extended=frozenset(found[1] for found in map(_EXTENDED.fullmatch, drop_ins) if found),
-        unmanaged=frozenset(
-            link.name
-            for link in links.values()
-            if known and not link.kind and link.netns is None and not {link.name, *link.altnames} & named
-            if link.index not in managed | by_networkmanager.keys()
-        ),
+        unmanaged=free if known else frozenset(),
+        unclear=frozenset() if known else free,
         ifupdown2=os.path.isdir(under(root, "/usr/share/ifupdown2")),
         interfaces_sourced=sourced,
         systemd=systemd,

@@ -104,8 +104,9 @@ class Host:
     enabled: tuple[str, ...] = ()
     # Links for whose networkd file of ours a user has a drop-in.
     extended: frozenset[str] = frozenset()
-    # Links that no manager has, so that none would set them up.
+    # Links that no manager has, so that none would set them up, and those of which that is not known.
     unmanaged: frozenset[str] = frozenset()
+    unclear: frozenset[str] = frozenset()
     # Whether ifupdown2 reads interfaces(5), and whether that includes our file.
     ifupdown2: bool = False
     interfaces_sourced: bool = False
