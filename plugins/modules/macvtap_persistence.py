@@ -92,7 +92,7 @@ options:
         type: str
         choices: [802.1Q, 802.1ad]
       mac:
-        description: MAC address. The default is the parent's.
+        description: MAC address. The default is the link's current one, or if that is the parent's, the parent's at boot.
         type: str
       mtu:
         description: MTU.

@@ -86,8 +86,11 @@ class _Resolver:
             return
         name = vlans.name_of(entry, parent)
         self._once(name, entry.path)
-        mtu, alias = _mtu(entry.mtu, current), vlan_model.OWNER_ALIAS
-        link = DesiredLink(name, entry.path, entry.state, mac=entry.mac, mtu=mtu, alias=alias, kind="vlan")
+        # vlan_link moves a link of this name here, with its address.
+        named = self.links.get(name)
+        there = named if named is not None and vlan_model.is_managed(named) else current
+        mac, mtu, alias = entry.mac or _own_mac(there, self.links), _mtu(entry.mtu, current), vlan_model.OWNER_ALIAS
+        link = DesiredLink(name, entry.path, entry.state, mac=mac, mtu=mtu, alias=alias, kind="vlan")
         key = self._key(entry, name, parent)
         self._add(entry, backend, Desired(link, parent, key, vlan=(entry.protocol, entry.id)))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=entry.id))
@@ -199,6 +202,14 @@ def _is_vlan(entry: DesiredVlan, one: StoredLink, parent: Link | None) -> bool:
     on = one.key if one.parent == UPLINK else one.parent
     same = f" type vlan protocol {entry.protocol} id {entry.id}\n" in one.text
     return same and on in names and entry.name in (None, one.name)
+
+
+def _own_mac(current: Link | None, links: t.Mapping[str, Link]) -> str | None:
+    """Return the MAC address that a VLAN link has and its parent has not: the next boot would give it the parent's."""
+    parent = links.get((current.parent if current else None) or "")
+    if current is None or parent is None:
+        return None
+    return None if current.mac in (parent.mac, parents.own_mac(parent, links)) else current.mac
 
 
 def _mtu(mtu: int | None, current: Link | None) -> int | None:
