@@ -92,7 +92,7 @@ options:
         type: str
         choices: [802.1Q, 802.1ad]
       mac:
-        description: MAC address. The default is the link's current one, or if that is the parent's, the parent's at boot.
+        description: MAC address. The default is the link's current one, or the parent's at that boot if it has that.
         type: str
       mtu:
         description: MTU.

@@ -28,7 +28,11 @@ _ATTRIBUTES = tuple(field.name for field in fields(Attributes))
 def of_plan(resolved: Resolved, host: Host, planned: Plan[File]) -> list[Disruption]:
     """Return what the ``resolved`` links take from the host, and what its links lose by the planned files."""
     after = predicted(planned, host.files)
-    paths = {name: one.entry.path for name, one in resolved.decisions.items()}
+    stored = written_of(host.files.values())
+    decided = {
+        name: one for name, one in resolved.decisions.items() if name not in stored or one.replaces(stored[name].kind)
+    }
+    paths = {name: one.entry.path for name, one in decided.items()}
     gone = list(_unconfigured(host, after, paths))
     released = _released(host, after, paths)
     names = {one.link for one in gone}

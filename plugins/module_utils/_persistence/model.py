@@ -48,6 +48,16 @@ PATTERNS = (
 Entry = t.Union[DesiredLink, DesiredVlan, access_model.DesiredShim]
 
 
+def is_kind(kind: str, entry: Entry) -> bool:
+    """Whether what is written with this kind can be what ``entry`` declares.
+
+    Earlier versions did not write the kind of all links, but of shims they did.
+    """
+    if isinstance(entry, access_model.DesiredShim):
+        return kind == SHIM
+    return kind in ("", "vlan" if isinstance(entry, DesiredVlan) else "macvtap")
+
+
 @dataclass(frozen=True)
 class Declared:
     """A link as the user declared it, and the backend that is to create it at boot."""
@@ -77,17 +87,22 @@ class Desired:
 class Decision:
     """The result for a declared link: ``desired`` is created at boot by ``backend``; None if nothing creates it.
 
-    ``unchanged``: what an earlier run wrote for it stays.
+    ``unchanged``: what an earlier run wrote for it stays. ``other``: what is written under its name is another link.
     """
 
     entry: Entry
     backend: str | None = None
     desired: Desired | None = None
     unchanged: bool = False
+    other: bool = False
 
     @property
     def absent(self) -> bool:
         return self.entry.state == "absent"
+
+    def replaces(self, kind: str) -> bool:
+        """Whether it decides on what is written under its name, of this kind ("" if an earlier version has no kind)."""
+        return self.desired is not None or (not self.other and is_kind(kind, self.entry))
 
 
 @dataclass(frozen=True)

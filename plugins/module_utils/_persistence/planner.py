@@ -169,7 +169,7 @@ class _Files:
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written for a link stays as it is, apart from links on it."""
         decision = self.resolved.decisions.get(name)
-        if decision is not None and isinstance(decision.entry, DesiredShim) == (kind == SHIM):
+        if decision is not None and decision.replaces(kind):
             return decision.unchanged
         return kind == SHIM or not self.purge
 
