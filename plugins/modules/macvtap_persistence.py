@@ -43,6 +43,7 @@ description:
     most. A shim that has an address is left alone.
   - Files of earlier versions, by which a network manager created the links, are removed after the new ones are written.
   - The first line of each file marks it as managed. Other files are never changed; one in the way fails the task.
+    A copy of the file of an uplink, such as C(eth0.bak), is left alone too, with a warning.
   - All files are written, or none.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes

@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import copies, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, NETWORKMANAGER, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -64,9 +64,12 @@ def observe(links: Links, root: str = "/") -> Host:
         if not link.kind and link.netns is None and not {link.name, *link.altnames} & named
         if link.index not in managed
     )
+    files = ours(root)
+    copied = copies.of(files, links)
     return Host(
         links=links,
-        files=ours(root),
+        files={path: file for path, file in files.items() if path not in copied},
+        copies=copied,
         networkd=by_networkd,
         networkmanager=by_networkmanager,
         enabled=enabled,
@@ -91,7 +94,7 @@ def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, r
 def ours(root: str) -> dict[str, File]:
     found = {}
     for pattern in model.PATTERNS:
-        for path in glob.glob(under(root, pattern)):
+        for path in sorted(glob.glob(under(root, pattern))):
             shown = "/" + os.path.relpath(path, root)
             found[shown] = _file_store.read(path, shown)
     return found

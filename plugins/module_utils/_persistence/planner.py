@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import pa
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
     conflicts,
+    copies,
     managers,
     model,
     systemd_unit,
@@ -99,7 +100,8 @@ class _Files:
         self.desired = {one.link.name: one for one in resolved.links}
         self.stored, self.was_up = systemd_unit.parse(managed.values())
         self.up = self.was_up
-        self.warnings: list[str] = []
+        self.warnings = [copies.warning(*one) for one in sorted(host.copies.items())]
+        copies.check_written_once(managed, self._stays)
         self.remaining = self._remaining()
 
     def after(self) -> dict[str, File]:
