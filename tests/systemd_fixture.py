@@ -52,6 +52,8 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self.prefix: list[str] = []
+        # What runs modules on it.
+        self.python = hv.python
         hv.run("sh", "-ec", _MASK)
 
     def boot(self) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import typing as t
@@ -14,17 +15,52 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, content
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
+_TRIES = 5
 
-def read(path: str, shown: str) -> File:
-    """Return the file at ``path``, under the name ``shown``.
+
+def read(path: str, shown: str) -> File | None:
+    """Return the file at ``path``, under the name ``shown``, or None if it does not exist, or no longer.
+
+    All that is returned is of one file, whatever takes its place meanwhile.
 
     :raises MacvtapError: it is not a regular file, or cannot be read.
     """
-    if os.path.islink(path):
-        return File(shown, target=os.readlink(path))
-    if not os.path.isfile(path):
-        raise MacvtapError(f"{shown} is not a regular file; move it away")
-    return File(shown, _files.read(path) or "", stat.S_IMODE(os.stat(path).st_mode))
+    try:
+        target = _files.target(path)
+        # Something else may put a link there right now, and a file right after it.
+        for left in reversed(range(_TRIES)):
+            if target is not None:
+                return File(shown, target=target)
+            try:
+                return _read(path, shown)
+            except OSError as exc:
+                if exc.errno != errno.ELOOP or not left:
+                    raise
+            target = _files.target(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as exc:
+        # A socket cannot be opened.
+        if exc.errno == errno.ENXIO:
+            raise _not_regular(shown) from exc
+        raise MacvtapError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    return None
+
+
+def _read(path: str, shown: str) -> File:
+    # A FIFO is not waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(shown)
+        return File(shown, _files.read_open(descriptor), stat.S_IMODE(status.st_mode))
+    finally:
+        os.close(descriptor)
+
+
+def _not_regular(shown: str) -> MacvtapError:
+    return MacvtapError(f"{shown} is not a regular file; move it away")
 
 
 def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, root: str = "/") -> None:
@@ -34,7 +70,7 @@ def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, r
     """
     for step in steps:
         path = under(root, step.target)
-        if content(read(path, step.target) if os.path.lexists(path) else None) != content(step.before):
+        if content(read(path, step.target)) != content(step.before):
             raise MacvtapError(
                 f"{step.target} was changed by something else while this ran, and was left alone. Run the task again"
             )
@@ -78,10 +114,13 @@ def _remove_empty(directory: str) -> None:
 
 
 def _write(path: str, file: File) -> None:
-    if os.path.exists(path) and stat.S_IMODE(os.lstat(path).st_mode) != file.mode:
-        # If it stops here, the file has the old content and the new mode.
-        try:
+    # If it stops here, the file has the old content and the new mode.
+    try:
+        status = os.lstat(path)
+        if stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != file.mode:
             os.chmod(path, file.mode)
-        except OSError as exc:
-            raise MacvtapError(f"the mode of {path} cannot be changed: {exc.strerror or exc}") from exc
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as exc:
+        raise MacvtapError(f"the mode of {path} cannot be changed: {exc.strerror or exc}") from exc
     _files.write(path, file.text, mode=file.mode)

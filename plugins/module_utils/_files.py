@@ -44,6 +44,12 @@ def read(path: str) -> str | None:
         raise MacvtapError(f"{path} cannot be read: {exc.strerror or exc}") from exc
 
 
+def read_open(descriptor: int) -> str:
+    """Return the text of an open file, as :func:`read` does. It stays open."""
+    with open(descriptor, encoding="utf-8", errors="surrogateescape", newline="", closefd=False) as file:
+        return file.read()
+
+
 def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -> None:
     """Atomically replace the file at ``path`` by ``text``, or remove it if ``text`` is None.
 
@@ -74,6 +80,11 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
         if isinstance(exc, OSError):
             raise MacvtapError(f"{path} cannot be written: {exc.strerror or exc}", path=option) from exc
         raise
+
+
+def root_may(exc: OSError) -> bool:
+    """Whether this user was refused what root may do. Root itself is refused for other reasons."""
+    return exc.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
 
 
 def target(path: str) -> str | None:

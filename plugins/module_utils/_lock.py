@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._files import root_may
 
 _POLL_SECONDS = 0.05
 OF_THE_HOST = "/run"
@@ -27,8 +28,11 @@ def directory() -> str:
     own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     if not os.access(own, os.W_OK | os.X_OK):
         own = f"/tmp/linuxvirt.macvtap-{os.geteuid()}"  # noqa: S108  # its owner is checked below
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(own, 0o700)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(own, 0o700)
+        except OSError as exc:
+            raise MacvtapError(f"{own}, which is to hold locks, cannot be created: {exc.strerror}") from exc
     status = os.lstat(own)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise MacvtapError(f"{own} is not a directory of this user, so it cannot hold locks. Remove it")
@@ -58,8 +62,7 @@ def held(
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
-        message = f"cannot lock {path}: {exc.strerror}. {doing.capitalize()} requires root"
-        raise MacvtapError(message, path="" if option == "lock_timeout" else option) from exc
+        raise _cannot_lock(path, exc, doing, option) from exc
     try:
         try:
             _acquire(file, time.monotonic() + timeout)
@@ -71,11 +74,20 @@ def held(
                 f"another run (pid {pid}) is {doing} on this host and holds {path}; it did not finish in time. {hint}",
                 path=option,
             ) from exc
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as exc:
+            raise _cannot_lock(path, exc, doing, option) from exc
+        # On a full file system the lock is without the pid, and another run names none.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(file)
+
+
+def _cannot_lock(path: str, exc: OSError, doing: str, option: str) -> MacvtapError:
+    hint = f". {doing.capitalize()} requires root" if root_may(exc) else ""
+    return MacvtapError(f"cannot lock {path}: {exc.strerror}{hint}", path="" if option == "lock_timeout" else option)
 
 
 def _acquire(file: int, deadline: float) -> None:

@@ -12,9 +12,10 @@ short_description: Manage what creates macvtap links, VLAN links and macvlan shi
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Configures a systemd unit of this collection, C(macvtap-links@UPLINK.service), which creates the declared links at
-    each boot. The entries are those of M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) and
-    M(linuxvirt.macvtap.macvtap_host_access), which create the links now. This module changes no link.
+  - Configures a systemd unit of this collection, C(macvtap-links@.service), which creates the declared links at each
+    boot. Each uplink has an instance of it, named by the path of its device in C(/sys). The entries are those of
+    M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) and M(linuxvirt.macvtap.macvtap_host_access),
+    which create the links now. This module changes no link.
   - The unit is the same for every network manager. It starts when the uplink appears, at boot and whenever it comes
     back, before libvirt. If it cannot create a link, it logs that, and creates all others. It leaves existing links
     alone, and never removes one or sets one down.
@@ -165,8 +166,9 @@ options:
   parent:
     description:
       - The uplink, by its name, alternative name, MAC address or PCI address. At boot it is found by the same.
-      - If the host sets another MAC address than the permanent one that is given, it is found by its PCI address or
-        name.
+      - Where udev cannot look for that, it is found by its PCI address, or by its name if it has no PCI address of its
+        own. These are an alternative name that udev has not made itself, and a MAC address while the host sets another
+        one than the permanent one.
       - Required for a link that does not exist.
     type: str
     aliases: [source, link, lower, base_iface]

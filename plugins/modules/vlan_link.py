@@ -21,7 +21,8 @@ description:
     advance. Other changes are made in place.
   - A link that has links on it, or is the port of a bridge or bond, is not removed or recreated unless O(force=true).
     It is not set down either if processes hold the taps of macvtap links on it, or a bridge uses it. Links in other
-    network namespaces are not considered. A declared VLAN on the link is recreated together with it.
+    network namespaces are not considered. A declared VLAN on the link is recreated together with it. One without the
+    alias is recreated only with O(force=true), and has the alias from then on.
   - Addresses and routes of the host are not removed, and Ansible's connection is not cut off, unless
     O(allow_host_disconnect=true).
   - A task makes all changes or none, unless O(on_error=keep). It is validated before any change, and rolled back if a

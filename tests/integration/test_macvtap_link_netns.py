@@ -112,3 +112,4 @@ def test_who_may_not_enter_a_namespace(netns: Namespace, other_netns: str) -> No
     assert failed["msg"].startswith(
         f"netns: cannot enter the network namespace {other_netns} (/run/netns/{other_netns}): "
     ), failed
+    assert failed["msg"].endswith(". Run the task as root (become: true)"), failed

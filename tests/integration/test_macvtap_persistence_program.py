@@ -141,24 +141,31 @@ def test_the_program_creates_links_of_every_name_that_is_taken(host: Host, name:
 def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None:
     host.systemd()
     host.sh("ip link add gone0 type veth peer gone1; ip link property add dev up1 altname lan-b")
+    host.sh("ip link add br-lan up type veth peer name far0")
     # There is no systemd here: what it is asked to start is what was found.
     host.sh("mkdir -p /run/bin; printf '#!/bin/sh\necho $*\n' > /run/bin/systemctl; chmod +x /run/bin/systemctl")
     try:
         mac = host.sh("cat /sys/class/net/gone0/address").strip()
         links = [
             {"name": f"mt{number}", "parent": message, "mode": "bridge", "mac": f"52:54:00:00:00:0{number}"}
-            for number, message in enumerate(["eth0", "lan-b", "gone0"], 1)
+            for number, message in enumerate(["eth0", "lan-b", "gone0", "br-lan"], 1)
         ]
         host.done(links=links)
         host.sh(f"ip link del gone0; mv {LINKS}/gone0 {LINKS}/{mac}; sed -i s/tries=20/tries=1/ {PROGRAM}")
         message = host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}").splitlines()
         assert sorted(message) == [
             f"<4>{mac}: this uplink does not exist; its links are created when it appears",
-            "start --no-block macvtap-links@eth0.service",
-            "start --no-block macvtap-links@up1.service",
+            r"start --no-block macvtap-links@sys-devices-virtual-net-br\x2dlan.service",
+            "start --no-block macvtap-links@sys-devices-virtual-net-eth0.service",
+            "start --no-block macvtap-links@sys-devices-virtual-net-up1.service",
         ]
+        # A unit's name has a limit. Then there is none, and no path is lost for it.
+        host.sh("printf '#!/bin/sh\nexit 1\n' > /run/bin/systemd-escape; chmod +x /run/bin/systemd-escape")
+        host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}")
+        assert "mt4@br-lan" in host.sh("ip -br link show")
     finally:
         host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
+        host.sh("ip link del br-lan; ip link del mt2 2>/dev/null || true")
 
 
 def test_a_renamed_link_is_up_at_boot(host: Host) -> None:

@@ -155,3 +155,34 @@ def test_routes_to_the_hosts_own_addresses_are_refused(host: Host) -> None:
         assert host.files() == {}
     finally:
         host.sh("ip addr flush dev up1")
+
+
+@pytest.mark.parametrize("written", ["add", "replace"])
+def test_the_program_leaves_routes_of_others_alone(host: Host, written: str) -> None:
+    """Two guests are reached by other routes, which something else has set, and all others over the shim."""
+    host.systemd()
+    host.done(shims=[SHIM])
+    host.sh(f"sed -i 's/^route add/route {written}/' {LINKS}/eth0; grep -q '^route {written}' {LINKS}/eth0")
+    routes = ["192.0.2.22 dev up1 scope link metric 0", "2001:db8:1::21 dev up1 metric 1024"]
+    host.sh("".join(f"ip route add {route}; " for route in routes))
+    try:
+        message = host.boot()
+        assert sorted(line.partition(": RTNETLINK")[0] for line in message.splitlines()) == [
+            "<4>host-0: ip route add 192.0.2.22/32 dev host-0 proto static src 192.0.2.41",
+            "<4>host-0: ip route add 2001:db8:1::21/128 dev host-0 proto static",
+        ]
+        assert "File exists" in message
+        assert host.sh("ip route show 192.0.2.22").startswith("192.0.2.22 dev up1 ")
+        assert host.sh("ip -6 route show 2001:db8:1::21").startswith("2001:db8:1::21 dev up1 ")
+        assert host.sh("ip route show 192.0.2.20/31").startswith("192.0.2.20/31 dev host-0 proto static ")
+    finally:
+        host.sh("".join(f"ip route del {route}; " for route in routes))
+
+
+def test_the_program_does_not_complain_of_a_route_that_it_has_set(host: Host) -> None:
+    host.systemd()
+    host.done(shims=[SHIM])
+    # Whatever it is set for twice.
+    host.sh(f"sed -i '/^route add/p' {LINKS}/eth0")
+    assert host.boot() == ""
+    assert host.sh("ip route show dev host-0; ip -6 route show dev host-0").count(" proto static ") == 3

@@ -74,9 +74,12 @@ class RuleStore:
         if not self._differs(desired):
             return
         for directory in (os.path.dirname(self._file), os.path.join(self._root, "run")):
-            if not os.access(_nearest(directory), os.W_OK | os.X_OK):
-                message = f"this user may not write {GUESTS_FILE}, in which its rule changes. Set become: true"
-                raise MacvtapError(message, path=path)
+            nearest = _nearest(directory)
+            if not os.access(nearest, os.W_OK | os.X_OK):
+                # Root may write, unless nothing may.
+                root = os.geteuid() == 0
+                why = f"{nearest} is read-only" if root else "this user may not write it. Set become: true"
+                raise MacvtapError(f"the rule is to change in {GUESTS_FILE}, and {why}", path=path)
 
     def apply(self, desired: t.Mapping[str, bool], path: str = "", *, restore: bool = False) -> None:
         """Write or remove the rule of each address in ``desired``.

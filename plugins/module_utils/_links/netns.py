@@ -11,7 +11,7 @@ import os
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Device
@@ -73,10 +73,9 @@ def _check_enterable(name: str, file: str, path: str) -> None:
         if exc.errno == errno.EINVAL:
             message = "is not a network namespace; a crash may have left the file behind. Remove it, or use another"
             raise MacvtapError(f"{name} ({file}) {message}", path=path) from exc
-        raise MacvtapError(
-            f"cannot enter the network namespace {name} ({file}): {exc.strerror}. Run the task as root (become: true)",
-            path=path,
-        ) from exc
+        hint = ". Run the task as root (become: true)" if _files.root_may(exc) else ""
+        message = f"cannot enter the network namespace {name} ({file}): {exc.strerror}{hint}"
+        raise MacvtapError(message, path=path) from exc
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
     Case,
     DesiredVlan,
     identity,
+    is_managed,
     stays,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
@@ -30,18 +31,25 @@ def check_parents_exist(desired: t.Sequence[DesiredVlan], links: Links) -> None:
             )
 
 
-def check_parents_stay(pairs: t.Sequence[Case], final: Links) -> None:
+def check_parents_stay(pairs: t.Sequence[Case], final: Links, *, force: bool) -> None:
     """Refuse a VLAN on a parent that is declared absent; ``final`` are the predicted links."""
     gone = {before.name: entry for entry, before, after in pairs if before is not None and after is None}
-    for entry, _before, after in pairs:
-        if after is not None and after.parent in gone and after.parent not in final:
-            other = gone[after.parent]
-            where = f", in {other.path}" if other.path else ""
-            raise MacvtapError(
-                f"{after.parent} is declared absent{where}, which would remove {after.name} too. "
-                f"Declare {after.name} absent as well, or use another parent",
-                path=join_path(entry.path, "parent"),
-            )
+    for entry, before, after in pairs:
+        if after is None or after.parent not in gone or after.parent in final:
+            continue
+        foreign = before is not None and not is_managed(before)
+        if entry.state == "absent" and force:
+            continue
+        other = gone[after.parent]
+        where = f", in {other.path}" if other.path else ""
+        which = ", which is not managed by this collection" if foreign else ""
+        hint = f"Declare {after.name} absent as well, or use another parent"
+        if foreign:
+            hint = f"Remove {after.name} first{', or set force: true' if entry.state == 'absent' else ''}"
+        raise MacvtapError(
+            f"{after.parent} is declared absent{where}, which would remove {after.name} too{which}. {hint}",
+            path=join_path(entry.path, "parent"),
+        )
 
 
 def check_declared_once(pairs: t.Sequence[Case]) -> None:

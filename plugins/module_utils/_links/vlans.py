@@ -77,13 +77,14 @@ def plan(desired: t.Sequence[DesiredVlan], links: Links, *, force: bool = False)
     vlan_validate.check_parents_exist(desired, links)
     pairs = [(entry, *_states(entry, links)) for entry in desired]
     vlan_validate.check_declared_once(pairs)
+    leaving = _leaving(pairs, force=force)
+    pairs = [_adopted(pair, links) if pair[1] and pair[1].index in leaving else pair for pair in pairs]
     final = dict(links)
     for _entry, before, after in pairs:
         if before is not None and after is not before:
             final.pop(before.name, None)
     final.update((after.name, after) for _entry, _before, after in pairs if after is not None)
-    vlan_validate.check_parents_stay(pairs, final)
-    leaving = _leaving(pairs)
+    vlan_validate.check_parents_stay(pairs, final, force=force)
     steps = []
     for entry, before, after in pairs:
         dragged = before is not None and before.index in leaving and stays(before, after)
@@ -97,18 +98,29 @@ def plan(desired: t.Sequence[DesiredVlan], links: Links, *, force: bool = False)
             on_it = [change.target for change in also]
             vlan_validate.check_unused(before, after, on_it, path=entry.path, force=force)
         steps.append(_recreated(before, after, also, entry) if dragged else _step(before, after, also, entry))
-    return in_order(steps, (*_warnings(pairs), *vlan_warnings.warnings(pairs, links)))
+    return in_order(steps, (*_warnings(pairs, leaving), *vlan_warnings.warnings(pairs, links)))
 
 
-def _leaving(pairs: t.Sequence[Case]) -> frozenset[int]:
-    """Return the indexes of the links to remove or recreate, and of those on them."""
+def _leaving(pairs: t.Sequence[Case], *, force: bool) -> frozenset[int]:
+    """Return the indexes of the links to remove or recreate, and of the declared ones on them.
+
+    One that is not managed by this collection is recreated only with ``force``. Otherwise it is in use like others.
+    """
     leaving = {before.index for _entry, before, after in pairs if before and not stays(before, after)}
     size = -1
     while size != len(leaving):
         size = len(leaving)
-        declared = [before for _entry, before, _after in pairs if before is not None]
-        leaving |= {before.index for before in declared if before.parent_index in leaving}
+        stay = [before for entry, before, _after in pairs if before is not None and entry.state != "absent"]
+        leaving |= {one.index for one in stay if one.parent_index in leaving and (force or is_managed(one))}
     return frozenset(leaving)
+
+
+def _adopted(pair: Case, links: Links) -> Case:
+    """Return the case of a link that is recreated with its parent. From then on it is managed by this collection."""
+    entry, before, after = pair
+    if before is None or after is not before or is_managed(before):
+        return pair
+    return entry, before, replace(_after(entry, before.name, resolve(entry, links), before, links), alias=OWNER_ALIAS)
 
 
 def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: DesiredVlan) -> Step[Link]:
@@ -122,8 +134,10 @@ def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], ent
 def _recreated(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: DesiredVlan) -> Step[Link]:
     """Return the step that recreates an unchanged link, because its parent is recreated."""
     link = t.cast("Link", after)
-    change = Change(link.name, "parent", link.parent, link.parent, Impact.RECREATE)
-    return step_between(before, replace(link, alias=OWNER_ALIAS), also=(*also, change), path=entry.path)
+    also = (*also, Change(link.name, "parent", link.parent, link.parent, Impact.RECREATE))
+    if before is not None and not is_managed(before):
+        also = (*also, Change(link.name, "alias", before.alias, OWNER_ALIAS, Impact.IN_PLACE))
+    return step_between(before, replace(link, alias=OWNER_ALIAS), also=also, path=entry.path)
 
 
 def undo(journal: Journal[Link], links: Links, lost: rollback.Losses, brought: Journal[Link]) -> Plan[Link]:
@@ -202,10 +216,11 @@ def _on(link: Link, links: Links, leaving: t.Collection[int]) -> list[Change]:
     ]
 
 
-def _warnings(pairs: t.Sequence[Case]) -> tuple[str, ...]:
+def _warnings(pairs: t.Sequence[Case], leaving: t.Collection[int]) -> tuple[str, ...]:
     messages = []
     for entry, before, after in pairs:
-        if before is None or after is not before or is_managed(before):
+        # By force, one that is declared absent is removed with its parent.
+        if before is None or after is not before or is_managed(before) or before.parent_index in leaving:
             continue
         differing = _differing(entry, before)
         why = f"it is not managed by this collection (its alias is not {OWNER_ALIAS}) and is left unchanged"

@@ -184,23 +184,29 @@ class _Resolver:
         return decision if removed else None
 
     def _key(self, entry: model.Entry, name: str, parent: Link) -> str:
-        """Return what identifies the parent of the link ``name`` at boot: what the user declared, if it is its own."""
+        """Return what identifies the parent of the link ``name`` at boot: what the user declared, if udev has it then.
+
+        Else udev would not start the unit when the parent appears.
+        """
         asked = entry.parent
         if asked is None or asked == parent.name:
             return parent.name
         if parents.is_pci(asked):
             return parent.pci or asked
+        alone = [link.pci for link in self.links.values()].count(parent.pci) == 1
+        other = parent.pci if parent.pci and alone else parent.name
         if asked in parent.altnames:
-            return f"altname:{asked}"
+            # If a program or a .link file gives it, no rule of udev can ask for it.
+            known = not self.host.systemd or asked in self.host.udev_names.get(parent.index, (asked,))
+            return f"altname:{asked}" if known else other
         # Only physical links are found by MAC address: others have that of a link below them.
         if parent.kind:
             return parent.name
         mac = _mac.canonical(asked) or asked
         if mac == parent.mac:
-            return mac
+            # If it is not the permanent one, something sets it at boot, perhaps later than udev looks at the link.
+            return mac if parent.permanent_mac in (None, mac) else other
         # It is the device's permanent address, and at boot the current one is compared, which the host may have set.
-        alone = [link.pci for link in self.links.values()].count(parent.pci) == 1
-        other = parent.pci if parent.pci and alone else parent.name
         stored = self.stored.get(name)
         # Or a guest has, until the next boot: then it stays as it is written.
         return mac if parents.is_lent(parent, self.links) and (stored is None or stored.key != other) else other

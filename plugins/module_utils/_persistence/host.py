@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import copies, model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import copies, make_links, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, NETWORKMANAGER, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -31,6 +31,8 @@ _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.
 _NETWORKING = "networking.service"
 # Where the managers have what they manage, by index.
 _STATES = {NETWORKD: "/run/systemd/netif/links", NETWORKMANAGER: "/run/NetworkManager/devices"}
+# Where udev has the properties of links.
+_UDEV_DATA = "/run/udev/data"
 _EXTENDED = re.compile(r".*/05-macvtap-([^/]+)\.network\.d/(?!50-macvtap\.conf$)[^/]+\.conf")
 
 
@@ -72,6 +74,7 @@ def observe(links: Links, root: str = "/") -> Host:
         copies=copied,
         networkd=by_networkd,
         networkmanager=by_networkmanager,
+        udev_names=dict(_udev_names(links, root)),
         enabled=enabled,
         extended=frozenset(found[1] for found in map(_EXTENDED.fullmatch, drop_ins) if found),
         unmanaged=free if known else frozenset(),
@@ -96,7 +99,10 @@ def ours(root: str) -> dict[str, File]:
     for pattern in model.PATTERNS:
         for path in sorted(glob.glob(under(root, pattern))):
             shown = "/" + os.path.relpath(path, root)
-            found[shown] = _file_store.read(path, shown)
+            file = _file_store.read(path, shown)
+            # An editor may have removed its own meanwhile.
+            if file is not None:
+                found[shown] = file
     return found
 
 
@@ -117,6 +123,15 @@ def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
             yield index, {key.strip(): value.strip() for key, mark, value in lines if mark}
 
 
+def _udev_names(links: Links, root: str) -> t.Iterator[tuple[int, frozenset[str]]]:
+    """Yield the names that udev has made for the links with alternative names, by their indexes."""
+    for link in links.values():
+        lines = _read(root, f"{_UDEV_DATA}/n{link.index}").splitlines() if link.altnames and not link.netns else []
+        if lines:
+            values = (line.removeprefix("E:").partition("=") for line in lines)
+            yield link.index, frozenset(value for name, _mark, value in values if name in make_links.UDEV_NAMES)
+
+
 def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
     """Return the names that others' interfaces(5) have brought up, and whether those read our file (or would)."""
     names: set[str] = set()
@@ -133,7 +148,7 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
-                sourced = sourced or fnmatch.fnmatchcase(model.INTERFACES_FILE, full)
+                sourced = sourced or _matches(full, model.INTERFACES_FILE)
                 # A file that was not written to the end has NUL bytes, and no file has them in its name.
                 there = [] if "\0" in full else sorted(glob.glob(under(root, full)))
                 read = ("/" + os.path.relpath(found, root) for found in there)
@@ -141,9 +156,14 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
     return names, sourced
 
 
+def _matches(pattern: str, path: str) -> bool:
+    """Whether the shell's pattern is one of this path: no wildcard stands for a slash."""
+    names, patterns = path.split("/"), os.path.normpath(pattern).split("/")
+    return len(names) == len(patterns) and all(map(fnmatch.fnmatchcase, names, patterns))
+
+
 def _is_masked(root: str, unit: str) -> bool:
-    path = under(root, f"{model.UNIT_DIR}/{unit}")
-    return os.path.islink(path) and os.readlink(path) == "/dev/null"
+    return _files.target(under(root, f"{model.UNIT_DIR}/{unit}")) == "/dev/null"
 
 
 def _is_enabled(root: str, unit: str) -> bool:

@@ -7,6 +7,8 @@ It is a POSIX shell program, so that boot does not need Python. It removes nothi
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import LINKS_DIR
@@ -26,12 +28,20 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh {model.PROGRAM}{{uplink}}
 {{install}}"""
-_DEVICE = "sys-subsystem-net-devices-%i.device"
-# udev starts it, by RULES. If the uplink disappears meanwhile, systemd ends the program, which is not a failure.
-_ORDER = f" network-online.target\nBindsTo={_DEVICE}\nAfter={_DEVICE}"
-TEMPLATE = _UNIT.format(on="%I", order=_ORDER, uplink=" %I\nSuccessExitStatus=SIGTERM", install="")
+# Each uplink has an instance of the template, which is named by the path of its device in /sys: by that name systemd
+# starts what udev wants without one (since 236, by RULES). A name with an escape in it, such as br\x2dlan, is not put
+# into the rule: systemd 233 to 257 drops the backslash.
+_ORDER = " network-online.target\nBindsTo=%i.device\nAfter=%i.device"
+_NAME = os.path.basename(model.TEMPLATE)
+_INSTANCE = f'systemd-escape --path --template={_NAME} "$(readlink -f "/sys/class/net/$uplink")"'
+# If the uplink disappears meanwhile, systemd ends the program, which is not a failure.
+TEMPLATE = _UNIT.format(on="%f", order=_ORDER, uplink=" %f\nSuccessExitStatus=SIGTERM", install="")
 # It requires no device unit: systemd waits 90 seconds for one that does not come.
 UNIT = _UNIT.format(on="all uplinks", order="", uplink="", install="\n[Install]\nWantedBy=multi-user.target\n")
+
+# What udev makes names of. What else gives a link an alternative name, no rule can ask for.
+UDEV_NAMES = ("ID_NET_NAME_ONBOARD", "ID_NET_NAME_SLOT", "ID_NET_NAME_PATH", "ID_NET_NAME_MAC")
+_BY_ALTNAME = "\n".join(f'TEST=="{LINKS_DIR}/altname:$env{{{name}}}", GOTO="macvtap_start"' for name in UDEV_NAMES)
 
 # They start the unit when an uplink with a file appears. A link that is no device has the MAC address of another one.
 RULES = f"""{HEADER}
@@ -40,14 +50,11 @@ ACTION=="remove", GOTO="macvtap_end"
 TEST=="{LINKS_DIR}/$name", GOTO="macvtap_start"
 TEST=="device", TEST=="{LINKS_DIR}/$attr{{address}}", GOTO="macvtap_start"
 SUBSYSTEMS=="pci", TEST=="{LINKS_DIR}/$id", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_ONBOARD}}", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_SLOT}}", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_PATH}}", GOTO="macvtap_start"
-TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_MAC}}", GOTO="macvtap_start"
+{_BY_ALTNAME}
 GOTO="macvtap_end"
 
 LABEL="macvtap_start"
-PROGRAM=="/bin/systemd-escape -- $name", ENV{{SYSTEMD_WANTS}}+="macvtap-links@$result.service"
+ENV{{SYSTEMD_WANTS}}+="{_NAME}"
 
 LABEL="macvtap_end"
 """
@@ -58,11 +65,11 @@ iface macvtap-links inet manual
     pre-up for link in /sys/class/net/*; do sh {model.PROGRAM} ${{link##*/}}; done"""
 
 PROGRAM = rf"""{HEADER}
-# Creates the links that the files in {LINKS_DIR} have for the uplink $1.
+# Creates the links that the files in {LINKS_DIR} have for the uplink $1, a name or its path in /sys.
 # Without $1 it waits for the uplinks that have files, 10 seconds in total, so that libvirt waits too.
 # A link that cannot be created is logged, and all others are created.
 # A link that exists is left as it is: a guest may be using it.
-uplink=$1
+uplink=${{1##*/}}
 newline='
 '
 late=
@@ -114,6 +121,13 @@ add() {{
     fi
 }}
 
+# Whether the route of this command exists, and is not another one to the same destination.
+has() {{
+    set -- $1
+    case $3 in *:*) family=-6 ;; *) family=-4 ;; esac
+    [ "$(ip "$family" route show "$3" dev "$5" proto static 2>/dev/null)" ]
+}}
+
 make() {{
     while IFS= read -r line; do
         case $line in
@@ -132,6 +146,8 @@ step() {{
         # Without IPv6 its settings do not exist.
         'sysctl '*) set -- $1; [ ! -e "/proc/sys/$2" ] || echo "$3" > "/proc/sys/$2" ;;
         'tap '*) set -- "${{1#tap }}"; tap "${{1% *}}" "${{1##* }}" ;;
+        # Earlier versions wrote it so, and a route that something else has was replaced.
+        'route replace '*) step "route add ${{1#route replace }}" ;;
         'alias '*) message=$(ip link set dev "$name" alias "${{1#alias }}" 2>&1) || failed "$1" "$message" ;;
         *)
             message=$(ip $1 2>&1) && return
@@ -140,6 +156,7 @@ step() {{
                 *" mtu "[0-9]*) [ "$tries" -gt 0 ] && late=$late$1$newline || failed "$1" "$message" ;;
                 # A VLAN link comes up with its parent.
                 *' up:'*'Network is down'*) ;;
+                'route add '*:*'File exists'*) has "$1" || failed "$1" "$message" ;;
                 # Without IPv6 nothing creates addresses.
                 *' addrgenmode none:'*'not supported'*) ;;
                 *) failed "$1" "$message" ;;
@@ -157,7 +174,12 @@ if [ ! "$uplink" ]; then
         done
         [ "$found" ] || echo "<4>${{file#altname:}}: this uplink does not exist; its links are created when it appears"
         for uplink in $found; do
-            systemctl start --no-block "macvtap-links@$(systemd-escape -- "$uplink").service"
+            # A path can be too long for the name of a unit.
+            if unit=$({_INSTANCE}); then
+                systemctl start --no-block "$unit"
+            else
+                sh {model.PROGRAM} "$uplink"
+            fi
         done
     done
     exit 0

@@ -117,6 +117,8 @@ class Host:
     networkd: t.Mapping[int, str | None] = field(default_factory=dict)
     # By the index of each link that NetworkManager manages: the UUID of the active profile.
     networkmanager: t.Mapping[int, str] = field(default_factory=dict)
+    # By the index of each link with alternative names that udev has in its database: those that it has made itself.
+    udev_names: t.Mapping[int, frozenset[str]] = field(default_factory=dict)
     # Of networkd and NetworkManager, those that start at boot.
     enabled: tuple[str, ...] = ()
     # Links for whose networkd file of ours a user has a drop-in.

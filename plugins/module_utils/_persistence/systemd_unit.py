@@ -108,7 +108,7 @@ def stored_link(desired: Desired, parent: str) -> StoredLink:
         lines += [f"address replace {one} dev {link.name}" for one in shim.addresses]
         for route in shim.routes:
             source = f" src {route.source}" if route.source else ""
-            lines.append(f"route replace {route.destination} dev {link.name} proto static{source}")
+            lines.append(f"route add {route.destination} dev {link.name} proto static{source}")
     return StoredLink(link.name, link.kind, "".join(f"{line}\n" for line in lines), desired.key)
 
 

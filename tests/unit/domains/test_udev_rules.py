@@ -227,6 +227,9 @@ def test_a_user_who_may_not_write_rules_is_refused_before_anything_is_done(
     (udev.root / "etc").mkdir()
     monkeypatch.setattr(os, "access", lambda path, _mode: str(path) != str(udev.root / which))
     udev.store.require({A: False}, PATH)
-    with pytest.raises(MacvtapError, match=r"may not write .*\. Set become: true") as caught:
-        udev.store.require({A: True}, PATH)
-    assert caught.value.path == PATH
+    for user, why in ((1000, "this user may not write it. Set become: true"), (0, f"{udev.root / which} is read-only")):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        with pytest.raises(MacvtapError) as caught:
+            udev.store.require({A: True}, PATH)
+        assert caught.value.path == PATH
+        assert caught.value.message == f"the rule is to change in {udev_rules.GUESTS_FILE}, and {why}"

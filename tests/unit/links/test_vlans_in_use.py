@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 import pytest
@@ -107,3 +108,51 @@ def test_a_vlan_on_one_that_is_declared_absent() -> None:
 def test_a_vxlan_goes_with_the_vlan_that_it_is_under() -> None:
     vxlan = Link("vx0", 30, "vxlan", under=OURS.index)
     assert "is the parent of vx0" in refused(vlan(state="absent"), OURS, vxlan)
+
+
+FOREIGN = replace(IN_IT, alias=None)
+MOVED = vlan(name="eth0.20", id=21)
+
+
+def inner(**fields: t.Any) -> DesiredVlan:
+    return vlan(parent="eth0.20", id=7, path="vlans[4]", **fields)
+
+
+@pytest.mark.parametrize("on_it", [inner(), inner(name="inner"), inner(mtu=1400), inner(state="absent")])
+def test_what_something_else_has_made_is_in_the_way_though_it_is_declared(on_it: DesiredVlan) -> None:
+    for declared in ([MOVED, on_it], [on_it, MOVED]):
+        assert refused(declared, OURS, FOREIGN).startswith("vlans[3]: eth0.20 is the parent of inner; recreating it")
+
+
+def test_what_something_else_has_made_goes_by_force_and_the_plan_says_so() -> None:
+    moved = ("eth0.20", "id", 20, 21, Impact.RECREATE)
+    recreated = ("inner", "parent", "eth0.20", "eth0.20", Impact.RECREATE)
+    managed = ("inner", "alias", None, OWNER_ALIAS, Impact.IN_PLACE)
+    assert changes([MOVED, inner()], OURS, FOREIGN, force=True) == [moved, recreated, managed]
+    # And as it is declared: else the run would find that it is not.
+    planned = plan([MOVED, inner(mtu=1400)], OURS, FOREIGN, force=True)
+    assert ("inner", "mtu", 1500, 1400) in [(c.target, c.field, c.before, c.after) for c in planned.changes]
+    assert planned.warnings == ()
+    (made,) = [step.after for step in planned.steps if step.target == "inner" and step.after is not None]
+    assert (made.alias, made.mtu, made.parent) == (OWNER_ALIAS, 1400, "eth0.20")
+    planned = plan([MOVED, inner(state="absent")], OURS, FOREIGN, force=True)
+    assert [(c.target, c.after) for c in planned.changes] == [("eth0.20", 21), ("inner", "absent")]
+    assert planned.warnings == ()
+    # Of our own making, it is recreated as ever.
+    assert changes([MOVED, inner(name="inner")], OURS, IN_IT) == [moved, recreated]
+
+
+def test_what_something_else_has_made_is_named_if_all_is_to_go() -> None:
+    gone = vlan(state="absent")
+    where = "vlans[4].parent: eth0.20 is declared absent, in vlans[3], which would remove inner too"
+    theirs = f"{where}, which is not managed by this collection. Remove inner first"
+    assert refused([gone, inner(state="absent")], OURS, FOREIGN) == f"{theirs}, or set force: true"
+    assert [c.target for c in plan([gone, inner(state="absent")], OURS, FOREIGN, force=True).changes] == [
+        "eth0.20",
+        "inner",
+    ]
+    for force in (False, True):
+        # By force it would be removed, and is to be there.
+        assert refused([gone, inner()], OURS, FOREIGN, force=force) == theirs
+        ours = refused([gone, inner(name="inner")], OURS, IN_IT, force=force)
+        assert ours == f"{where}. Declare inner absent as well, or use another parent"

@@ -31,6 +31,24 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 DEVICE = r"sys-subsystem-net-devices-br\x2d0.device"
 
 
+def test_udevs_names_of_links_with_alternative_names(tmp_path: pathlib.Path) -> None:
+    root = Root(tmp_path)
+    data = "I:17\nE:ID_NET_NAMING_SCHEME=v252\nE:ID_NET_NAME_MAC=enx1\nE:ID_NET_NAME_PATH=enp1s0\nE:ID_NET_NAME=eno1\n"
+    for index in (2, 3, 5):
+        root.write(f"/run/udev/data/n{index}", f"{data}E:ID_NET_LABEL_ONBOARD=lan-a\nG:systemd\n")
+    root.write("/run/udev/data/n6", "I:17\n")
+    names = frozenset({"enp1s0", "lan-a"})
+    links = [
+        Link("eth0", 2, altnames=names),
+        Link("eth1", 3),
+        Link("eth2", 4, altnames=names),
+        Link("eth3", 5, altnames=names, netns="other"),
+        Link("eth4", 6, altnames=names),
+    ]
+    found = host.observe({link.name: link for link in links}, str(tmp_path)).udev_names
+    assert found == {2: frozenset({"enx1", "enp1s0"}), 6: frozenset()}
+
+
 class Root:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
@@ -163,6 +181,20 @@ def test_a_users_drop_in_for_a_managed_file_is_found(root: Root) -> None:
         ("source /etc/network/interfaces.d/*", True),
         ("source interfaces.d/*", True),
         ("source /etc/network/interfaces.d/*.cfg", False),
+        ("source-directory /etc/network/interfaces.d", True),
+        ("source-directory interfaces.d/", True),
+        ("source-directory /etc/network/int*.d", True),
+        ("source /etc/*/interfaces.d//mac[a-v]tap", True),
+        ("source /etc/network/../network/*/*", True),
+        # No wildcard stands for a slash.
+        ("source /etc/network/*", False),
+        ("source /etc/*", False),
+        ("source *", False),
+        ("source-directory /etc/network", False),
+        ("source-directory /etc/network/*/*", False),
+        ("source /etc/network/interfaces.d", False),
+        ("source /etc/network/interfaces.d/*/*", False),
+        ("source /etc/network[/]interfaces.d/*", False),
         ("# source /etc/network/interfaces.d/*", False),
     ],
 )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import replace
 
@@ -122,10 +123,10 @@ def test_the_files_of_one_link() -> None:
     assert "Before=libvirtd.service" in host.files[UNIT].text
     assert "device" not in host.files[UNIT].text
     unit = host.files[TEMPLATE].text
-    assert "\nBindsTo=sys-subsystem-net-devices-%i.device\nAfter=sys-subsystem-net-devices-%i.device\n" in unit
+    assert "\nBindsTo=%i.device\nAfter=%i.device\n" in unit
     assert "\nBefore=libvirtd.service virtqemud.service libvirt-guests.service " in unit
     assert "ExecStop" not in unit
-    assert unit.endswith("make-links %I\nSuccessExitStatus=SIGTERM\n")
+    assert unit.endswith("make-links %f\nSuccessExitStatus=SIGTERM\n")
     assert " down" not in host.files[PROGRAM].text.replace("is down", "")
     assert "Name=mt0\n\n[Link]\nUnmanaged=yes\n" in host.files[f"{ETC}/00-macvtap-mt0.network"].text
     assert host.files[UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
@@ -160,6 +161,13 @@ def test_udev_starts_the_unit_by_the_name_of_the_file(asked: str, key: str, rule
     assert rule.format(LINKS_DIR) in host.files[UPLINKS_FILE].text
     # It is the same for all links.
     assert host.files[UPLINKS_FILE] == after(HOST, vlan("eth1")).files[UPLINKS_FILE]
+
+
+def test_no_rule_has_an_escape_in_the_name_of_a_unit() -> None:
+    """There, systemd 247 takes br\\x2dlan for brx2dlan. It escapes the path of a device itself."""
+    rules = after(HOST, link()).files[UPLINKS_FILE].text
+    assert re.findall('SYSTEMD_WANTS[^"]*"(.*?)"', rules) == ["macvtap-links@.service"]
+    assert "PROGRAM" not in rules
 
 
 def test_a_parent_declared_in_two_ways_has_two_files() -> None:

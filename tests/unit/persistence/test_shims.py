@@ -47,9 +47,9 @@ link set dev host0 up
 STACK = """\
 address replace 192.0.2.250/32 dev host0
 address replace 2001:db8::250/128 dev host0
-route replace 192.0.2.16/28 dev host0 proto static src 192.0.2.250
-route replace 192.0.2.77/32 dev host0 proto static src 192.0.2.250
-route replace 2001:db8::77/128 dev host0 proto static
+route add 192.0.2.16/28 dev host0 proto static src 192.0.2.250
+route add 192.0.2.77/32 dev host0 proto static src 192.0.2.250
+route add 2001:db8::77/128 dev host0 proto static
 """
 
 

@@ -52,8 +52,44 @@ def test_a_permanent_address_that_the_uplink_does_not_have_is_not_written(what: 
     assert not planner.plan([declared], after(host(), declared)).changed
 
 
-def test_the_address_that_the_uplink_has_is_written() -> None:
-    assert keys(host(), link(parent=SET)) == {SET}
+@pytest.mark.parametrize("what", DECLARED)
+def test_an_address_that_something_sets_is_not_written(what: str) -> None:
+    """A manager sets it when udev has looked at the uplink already, and has not started the unit."""
+    declared = DECLARED[what](SET)
+    assert keys(host(), declared) == {PCI}
+    assert keys(host(pci=None), declared) == {"eth0"}
+    assert keys(host(replace(LINKS["eth1"], pci=PCI)), declared) == {"eth0"}
+    for alone in (PERMANENT, None):
+        on = host(mac=SET if alone is None else alone, permanent_mac=alone)
+        assert keys(on, DECLARED[what](alone or SET)) == {alone or SET}
+    assert not planner.plan([declared], after(host(), declared)).changed
+    # What earlier versions wrote so moves.
+    earlier = after(host(permanent_mac=SET), declared)
+    assert keys(replace(host(), files=earlier.files), declared) == {PCI}
+
+
+@pytest.mark.parametrize("what", DECLARED)
+def test_an_alternative_name_that_udev_has_not_made_is_not_written(what: str) -> None:
+    declared, made = DECLARED[what]("lan-a"), DECLARED[what]("eno1")
+    # What is in its database is that of a link by its index.
+    on = replace(host(altnames=frozenset({"lan-a", "eno1"})), udev_names={2: frozenset({"eno1"}), 4: frozenset()})
+    assert keys(on, made) == {"altname:eno1"}
+    assert keys(on, declared) == {PCI}
+    without_pci = replace(on, links=host(altnames=frozenset({"lan-a"}), pci=None).links)
+    assert keys(without_pci, declared) == {"eth0"}
+    # Of a bridge it has made none.
+    bridge = Link("br0", 12, "bridge", mac="02:00:00:00:00:12", altnames=frozenset({"br-a"}))
+    assert keys(replace(host(bridge), udev_names={12: frozenset()}), DECLARED[what]("br-a")) == {"br0"}
+    # It stays where udev is not asked, and where it has no answer.
+    assert keys(replace(on, udev_names={}), declared) == {"altname:lan-a"}
+    if what != "shim":
+        by_ifupdown = replace(declared, backend="ifupdown")
+        assert keys(replace(on, systemd=False, networkd={}, networkmanager={}, enabled=()), by_ifupdown) == {
+            "altname:lan-a"
+        }
+    earlier = after(replace(on, udev_names={}), declared)
+    assert keys(replace(on, files=earlier.files), declared) == {PCI}
+    assert after(replace(on, files=earlier.files), DECLARED["vlan"]("lan-a")).files.keys() >= {f"{LINKS_DIR}/{PCI}"}
 
 
 PASSTHRU = Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode="passthru", mac=SET)
