@@ -129,6 +129,12 @@ def test_links_that_leave_a_vlan_do_not_keep_it_but_their_guests_do(how: str, wr
     assert "macvtap0 is on it" in used(more, *declared, purge=purge, group=group)
 
 
+def test_a_written_link_that_is_purged_leaves_its_vlan_whatever_its_group() -> None:
+    there = after(host(VLAN, ON_VLAN), vlan(), link(parent="eth0.20"))
+    assert not used(there, purge=True)
+    assert used(there, purge=True, held={"mt0": QEMU}).startswith("purge: eth0.20 is in use")
+
+
 def test_a_declared_link_stays_on_a_vlan_whatever_creates_it() -> None:
     there = after(host(VLAN, ON_VLAN), vlan(), link(parent="eth0.20"))
     assert "mt0 is on it" in used(there, link(parent="eth0.20", backend="none"), purge=True)

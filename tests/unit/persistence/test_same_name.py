@@ -103,6 +103,14 @@ def test_a_vlan_of_something_else_with_the_name_of_another_one_is_not_written() 
     refused("vlans[0].name", "is not managed by this collection", replace(host, files={}), DECLARED)
     mt = replace(after(HOST, link("prod")), links=having(replace(PROD, alias=None)).links)
     assert not planner.plan([DECLARED], mt).changed
+    refused("vlans[0].name", "prod is a name of prod, .* not managed by this collection", mt, vlan(id=30, name="prod"))
+
+
+def test_what_two_entries_of_the_name_decide() -> None:
+    """One is about another link, and the other one about what is written."""
+    host = after(HOST, link("prod"))
+    elsewhere = link("prod", netns="red", path="links[1]")
+    assert names(after(host, ABSENT["another parent"], elsewhere)) == set()
 
 
 def test_a_link_stays_on_a_vlan_with_the_name_of_one_that_goes() -> None:
