@@ -23,7 +23,7 @@ demo: ## Two bare hypervisors whose guests get on the LAN through macvtap (root 
 demo-down: ## Remove the demo's hypervisors, guests and switch
 	@/usr/bin/python3 extensions/molecule/lab/demo.py down
 
-test: setup ## All that CI checks, side by side (root on Debian, 30 to 40 min); MACVTAP_TEST_LANES=N: N at a time
+test: setup ## What .ci/run runs, side by side (root on Debian, 30 to 40 min); MACVTAP_TEST_LANES=N: N at a time
 	@.ci/test
 
 one: ## One test file or test: make one TEST=tests/unit/test_lock.py::test_name

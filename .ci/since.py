@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import typing as t
 
@@ -27,9 +28,15 @@ class SinceError(Exception):
     """The documentation or the record cannot be read. The message says why."""
 
 
+def _ansible_doc() -> str:
+    """Return the program of this Python's ansible-core, or the name of the one in PATH."""
+    beside = pathlib.Path(sys.executable).with_name("ansible-doc")
+    return str(beside) if beside.exists() else beside.name
+
+
 def documented(root: pathlib.Path) -> Versions:
     """Return the release in which each plugin, role and option came, as the documentation has it, by name."""
-    argv = ["ansible-doc", "--metadata-dump", "--no-fail-on-errors", _COLLECTION.rstrip(".")]
+    argv = [_ansible_doc(), "--metadata-dump", "--no-fail-on-errors", _COLLECTION.rstrip(".")]
     with tempfile.TemporaryDirectory(prefix="macvtap-since-") as work:
         namespace = pathlib.Path(work, "ansible_collections/linuxvirt")
         namespace.mkdir(parents=True)

@@ -36,8 +36,12 @@ class Guarded:
         return result
 
     def info(self) -> dict[str, t.Any]:
-        (found,) = self.netns.run({"macs": [MAC]}, module="macvtap_guard_info")["guards"]
-        return t.cast("dict[str, t.Any]", found)
+        (found,) = self.infos(MAC)
+        return found
+
+    def infos(self, *macs: str) -> list[dict[str, t.Any]]:
+        found = self.netns.run({"macs": [*macs]}, module="macvtap_guard_info")["guards"]
+        return t.cast("list[dict[str, t.Any]]", found)
 
     def counted(self) -> dict[str, int]:
         return {kind: one["packets"] for kind, one in self.info()["counters"].items() if one["packets"]}

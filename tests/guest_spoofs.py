@@ -72,7 +72,6 @@ def _tagged(tags: bytes, frame: bytes, mac: str = MAC) -> bytes:
 
 _ADVERT = frames.advert(FOREIGN6, frames.target_option(MAC))
 _OPTION, _LATER = frames.extension, frames.fragment
-_BEHIND_OPTIONS, _BEHIND_AH = _OPTION(_ICMP6, frames.router()), _authenticated(_ICMP6, frames.router())
 _ECHO = frames.icmp6(128, bytes(12))
 _ROUTER_FRAME = _in6(_ICMP6, frames.router())
 MORE = {

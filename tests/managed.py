@@ -19,7 +19,7 @@ PROGRAM = "/etc/linuxvirt-macvtap/make-links"
 LINKS = "/etc/linuxvirt-macvtap/links"
 # Scripts instead of programs.
 FAKE = "/run/fake"
-# All that the role would say of a link.
+# What macvtap_persistence writes of a link in mode bridge, as far as these tests need it.
 LINK: dict[str, t.Any] = {
     "name": "mt-0",
     "parent": "eth0",

@@ -208,10 +208,6 @@ class Model:
         return [guest.live for guest in self.guests.values() if guest.live is not None]
 
 
-def _inactive(net: Net) -> LibvirtError:
-    return LibvirtError(f"Requested operation is not valid: network '{net.name}' is not active", OPERATION_INVALID)
-
-
 def rendered(net: Net, spec: Spec, *, live: bool) -> str:
     """Return the XML as libvirt writes it."""
     count = {one: net.connections[one] for one in spec.interfaces} if live else {}

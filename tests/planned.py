@@ -34,18 +34,6 @@ DECLARED: t.Mapping[str, tuple[str, Options]] = {
 }
 KEYS = ("changed", "changes", "diff", "warnings", "restart_required", "pending", "missing_packages")
 # What of a link changes only if it is changed.
-_LINK = (
-    "ifname",
-    "ifindex",
-    "link",
-    "mtu",
-    "address",
-    "txqlen",
-    "group",
-    "linkinfo",
-    "altnames",
-    "inet6_addr_gen_mode",
-)
 # Without counters: libvirt's own rules, once there are any, count what runs beside.
 _RULES = "import nftables; n = nftables.Nftables(); n.set_stateless_output(True); print(n.cmd('list ruleset')[1])"
 # Without operational states, and IPv6 addresses: some come later by themselves.

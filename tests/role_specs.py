@@ -34,6 +34,8 @@ def links() -> str:
 
 def _lines(options: t.Mapping[str, t.Any], texts: t.Mapping[str, t.Any], indent: str) -> t.Iterator[str]:
     for name, option in options.items():
+        if name not in texts:
+            raise SystemExit(f"document {name} in plugins/doc_fragments/link_options.py first")
         yield f"{indent}{name}:\n"
         yield from _description(texts[name]["description"], f"{indent}  ")
         if "version_added" in texts[name]:

@@ -11,7 +11,7 @@ import yaml
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.choose_backend import PERSISTENCE
 
 _Options = t.Mapping[str, t.Any]
 _OPTIONS = r"""
@@ -234,9 +234,6 @@ def _suboption(path: str, option: _Options, documented: _Options) -> dict[str, t
     return {"description": f"See O({path}).", **since, **rest, **inner}
 
 
-_PERSISTENCE = {"type": "str", "choices": list(BACKENDS)}
-
-
 class ModuleDocFragment:
     # For modules that create links. Annotated, because ansible-test's yamllint
     # expects every plain assignment here to be a constant text.
@@ -246,7 +243,7 @@ class ModuleDocFragment:
     GUARDED: str = _OPTIONS + _entries(guard=GUARD)
 
     # For modules that make links persistent.
-    PERSISTENT: str = _OPTIONS + _entries(persistence=_PERSISTENCE)
+    PERSISTENT: str = _OPTIONS + _entries(persistence=PERSISTENCE)
 
     # For modules that change links.
     LOCK = r"""

@@ -162,7 +162,7 @@ def fleet_moves(  # noqa: PLR0913  # each is an option of the filter
 
 def _shown(found: moves.Moves) -> dict[str, t.Any]:
     return {
-        "moves": [one._asdict() for one in (*found.moves, *found.rests, *found.settled)],
+        "moves": [one._asdict() for one in (*found.moves, *found.rests, *found.completed)],
         "stuck": [one._asdict() for one in found.stuck],
         "lines": aligned([(one.domain, one.source, "→", one.destination) for one in found.moves]),
         "rests": [

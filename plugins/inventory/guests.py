@@ -190,8 +190,8 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.display import Display
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text, _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import connections, options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory as guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors, hypervisor_answers, untrusted
@@ -268,12 +268,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             # This very run asks for the hypervisors.
             return
         try:
-            rules = ways.Rules(
-                ways.preferences(self.get_option("prefer"), "prefer"),
+            rules = connections.Rules(
+                connections.preferences(self.get_option("prefer"), "prefer"),
                 tuple(self.get_option("group_by")),
                 self.get_option("stale"),
                 self.get_option("jump"),
-                ways.networks(self.get_option("direct_networks"), "direct_networks"),
+                connections.networks(self.get_option("direct_networks"), "direct_networks"),
             )
             answers = self._answers(path, cache=cache)
             found, jumps = self._reports(answers, rules)
@@ -315,7 +315,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.get_option("timeout"),
             self.get_option("run_timeout") + self.get_option("listen"),
             self.get_option("forks"),
-            (*ways.CONNECTION, segments.VARIABLE),
+            (*connections.CONNECTION, segments.VARIABLE),
         )
 
     def _sources(self, path: str) -> tuple[str, ...]:
@@ -336,7 +336,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             )
         return tuple(read)
 
-    def _reports(self, answers: hypervisor_answers.Answers, rules: ways.Rules) -> tuple[dict[str, t.Any], Jumps]:
+    def _reports(self, answers: hypervisor_answers.Answers, rules: connections.Rules) -> tuple[dict[str, t.Any], Jumps]:
         """Return the guests of each hypervisor that has answered, with what the others have found, and the ways."""
         if not answers:
             display.warning(f"{self.NAME}: hypervisors: no host matches {self.get_option('hypervisors')!r}")
@@ -347,7 +347,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for name, answer in sorted(answers.items()):
             try:
                 of_host = hypervisor_answers.guests_of(answer)
-                if rules.jump != ways.NEVER:
+                if rules.jump != connections.NEVER:
                     jumps[name] = hypervisor_answers.jump(answer)
                 found[name] = of_host
                 others[name] = hypervisor_answers.others_of(answer)
@@ -370,7 +370,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return found
 
     def _add(
-        self, found_by: t.Mapping[str, t.Any], hypervisors: t.Collection[str], rules: ways.Rules, jumps: Jumps
+        self, found_by: t.Mapping[str, t.Any], hypervisors: t.Collection[str], rules: connections.Rules, jumps: Jumps
     ) -> None:
         found, warnings = guests.guests(found_by, rules)
         for warning in warnings:

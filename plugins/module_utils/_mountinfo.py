@@ -11,7 +11,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(t.NamedTuple):
-    """A mount: its ID, the directory of its file system, and where that is mounted, with which options.
+    """A mount: its ID, the directory ``root`` of its file system, and where that is mounted, with which options.
 
     ``kind`` is the type of the file system, ``of_filesystem`` that one's own options.
     """
@@ -29,10 +29,14 @@ def read(path: str = "/proc/self/mountinfo") -> list[Mount]:
 
     :raises OSError: it cannot be read.
     """
-    # The kernel escapes a newline in a path, but no other end of a line that Python knows.
     with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        lines = file.read().split("\n")
-    return [mount for mount in map(_mount, lines) if mount is not None]
+        return parse(file.read())
+
+
+def parse(text: str) -> list[Mount]:
+    """Return the mounts in a file's text. Of those at one place, the last one is what a path there leads to."""
+    # The kernel escapes a newline in a path, but no other end of a line that Python knows.
+    return [mount for mount in map(_mount, text.split("\n")) if mount is not None]
 
 
 def _mount(line: str) -> Mount | None:
@@ -43,8 +47,8 @@ def _mount(line: str) -> Mount | None:
         return None
     number, _parent, _device, root, place, options = fields[:6]
     kind, _source, of_filesystem = filesystem[:3]
-    return Mount(number, root, _unescaped(place), frozenset(options.split(",")), kind, of_filesystem)
+    return Mount(number, _unescaped(root), _unescaped(place), frozenset(options.split(",")), kind, of_filesystem)
 
 
-def _unescaped(place: str) -> str:
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), place)
+def _unescaped(path: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), path)

@@ -30,7 +30,7 @@ class Impact(str, enum.Enum):
     """What a change costs the users of the link or domain that changes."""
 
     NONE = "none"
-    # links
+    # links and guards
     IN_PLACE = "in_place"
     RECREATE = "recreate"
     # domains
@@ -39,6 +39,7 @@ class Impact(str, enum.Enum):
     PAUSE = "pause"
     REPLUG = "replug"
     RESTART = "restart"
+    # guests that move
     MIGRATE = "migrate"
 
 

@@ -421,7 +421,7 @@ pauses:
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import after_release, hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown_domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
@@ -429,7 +429,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
     asked: list[str] | None = module.params["domains"]
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
-        host, outstanding = settled.observe(hv, asked, module.params["timeout"])
+        host, outstanding = after_release.observe(hv, asked, module.params["timeout"])
         pending = inspection.pending(outstanding) if hv.sees_requests else None
         pauses = hv.paused(host)
     for index, name in enumerate(asked or ()):

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.filter.host_pattern import host_pattern
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory, reports, ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import connections, inventory, reports
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
 
@@ -123,8 +123,8 @@ def jump(answer: t.Mapping[str, t.Any]) -> str:
 
     :raises MacvtapError: a variable of it cannot be read.
     """
-    require_readable(answer, ways.CONNECTION)
-    return ways.jump(answer["connection"])
+    require_readable(answer, connections.CONNECTION)
+    return connections.jump(answer["connection"])
 
 
 def _add_others(question: ask_hypervisors.Question, answers: Answers, known: Stored | None) -> None:

@@ -237,4 +237,4 @@ def test_a_domain_that_is_on_another_host_can_be_left_out(hv: Hypervisor, module
     assert ok(module(interfaces=entries, source="eth0", mode="private", on_missing="skip"))["missing"] == []
     assert B in hv.dump("web2")
     refused = module(xml_file="/tmp/web2.xml", on_missing="skip")
-    assert refused["msg"].startswith("on_missing: a file is of one domain")
+    assert refused["msg"].startswith("on_missing: cannot be used with xml_file")

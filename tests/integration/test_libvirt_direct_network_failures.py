@@ -99,7 +99,7 @@ libvirt.{owner}.{moment} = killed
     params: Result = {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False}
     with running_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=patch) as process:
         assert process.wait(120) == -signal.SIGKILL
-    # The guard starts what the run has left stopped.
+    # The restart watch starts what the run has left stopped.
     assert until(lambda: re.search("Active: +yes", networks.state("lan")) is not None)
     ok(networks(**params))
     assert not ok(networks(**params))["changed"]

@@ -93,7 +93,7 @@ def test_a_link_that_is_set_down_is_not_announced(quiet: Hypervisor) -> None:
 def test_a_guest_that_cannot_be_heard_is_named_and_not_announced(quiet: Hypervisor) -> None:
     start(quiet)
     ((link, *_rest),) = quiet.macvtaps()
-    begins = f"domain: domain 'web1' runs on hv1, and stays there, but {A} cannot be heard on the LAN from there: "
+    begins = f"domain: domain 'web1' runs on hv1. These NICs could not be announced on the LAN: {A}: "
     quiet.run("ip", "link", "set", link, "down")
     assert announce(quiet)["msg"] == f"{begins}its link {link} is down"
     quiet.run("ip", "link", "set", link, "up")

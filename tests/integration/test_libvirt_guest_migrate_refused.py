@@ -92,7 +92,7 @@ def test_a_guest_that_is_saved_or_has_a_device_of_the_host(running: Hosts) -> No
     hv1.virsh("managedsave", "web1")
     refused(running, "it has a managed save, which stays here")
     hv1.virsh("managedsave-remove", "web1")
-    refused(running, "persistent: the guest does not run", persistent=False)
+    refused(running, "persistent: false is only for a running guest", persistent=False)
 
 
 def test_an_uplink_that_disappears_is_found_by_libvirt_and_the_guest_stays(running: Hosts) -> None:

@@ -28,6 +28,17 @@ _PROGRAMS = (
     "import socket, sys; from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_loader; "
     "getattr(guard_loader.programs(), sys.argv[1])(socket.if_nametoindex('macvtap0'), *sys.argv[2:])"
 )
+# A patch by which the kernel puts one program on, and has no memory for the next one.
+_NO_MEMORY = """
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums
+put_on, done = checksums.Links.put_on, []
+def failing(self, index, policy):
+    if done:
+        raise OSError(12, "Cannot allocate memory")
+    put_on(self, index, policy)
+    done.append(index)
+checksums.Links.put_on = failing
+"""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +114,24 @@ def test_what_others_take_off_is_restored(guest: Guarded) -> None:
     assert guest.info()["links"] == []
     assert [one["field"] for one in guest.run(addresses=ADDRESSES)["changes"]] == ["links"]
     assert forged(guest, "arp") == []
+
+
+@pytest.mark.parametrize("policy", ["drop", "count"])
+def test_a_task_that_cannot_put_all_on_puts_none_on(guest: Guarded, policy: str) -> None:
+    """Where nothing else of the guards is to be changed, or that is as well."""
+    both: dict[str, t.Any] = {"guards": [{"mac": MAC}, {"mac": guarded.NEIGHBOUR}]}
+    guest.run(**both, policy="drop")
+    command = [*guest.netns.prefix, sys.executable, "-c", _PROGRAMS, "take_off"]
+    for link in ("macvtap0", "macvtap1"):
+        subprocess.run([one.replace("macvtap0", link) for one in command], check=True, env=module_environment())
+    before = guest.infos(MAC, guarded.NEIGHBOUR)
+    params = {**both, "policy": policy, "persistent": False}
+    failed = run_module("macvtap_guard", params, prefix=guest.netns.prefix, patch=_NO_MEMORY)
+    assert failed["msg"].startswith("macvtap1: the check of checksums was not changed: [Errno 12]")
+    assert failed["msg"].endswith("Cannot allocate memory. The host is as it was before")
+    assert [(one["policy"], one["links"]) for one in before] == [("drop", [])] * 2
+    assert guest.infos(MAC, guarded.NEIGHBOUR) == before
+    assert forged(guest, "arp") == ["arp"]
 
 
 def test_several_at_once_put_one_on(guest: Guarded) -> None:

@@ -11,12 +11,14 @@ import guarded_links
 import pytest
 from guarded_links import GuardedLinks
 from guest_frames import FOREIGN, MAC, NEIGHBOUR
+from support import run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
 RECORDS = "/run/linuxvirt-macvtap/links"
+GUARD = "/etc/linuxvirt-macvtap/guard"
 
 
 @pytest.fixture
@@ -114,3 +116,103 @@ def test_a_record_that_is_missing_is_written_again(guest: GuardedLinks) -> None:
     guest.ip("del", "guest1")
     guest.run(mac=MAC, state="absent")
     assert guest.hv.run("ls", RECORDS).split() == []
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_record_tells_whose_link_it_is_for_a_guard_that_has_gone_as_well(guest: GuardedLinks, stored: bool) -> None:
+    """As after a flush, if the guard is not stored, or the file is gone."""
+    guest.run(mac=MAC, persistent=stored)
+    guest.ip("set", "guest0", "address", FOREIGN)
+    guest.flush()
+    guest.hv.run("rm", "-f", "/etc/linuxvirt-macvtap/guards.json")
+    # Its address is that of another one.
+    assert guest.run(guards=[{"mac": FOREIGN}, {"mac": MAC}], persistent=stored)["changed"] is True
+    assert {**guest.links(), NEIGHBOUR: []} == {MAC: ["guest0"], FOREIGN: [], NEIGHBOUR: []}
+    assert guest.run(guards=[{"mac": MAC}, {"mac": FOREIGN}], persistent=stored)["changed"] is False
+
+
+@pytest.mark.parametrize("gone", ["loaded", "flushed", "chain of the link", "all"])
+def test_no_record_is_left_of_a_guard_that_was_removed(guest: GuardedLinks, gone: str) -> None:
+    if gone == "chain of the link":
+        chain = "netdev linuxvirt_macvtap link_guest0"
+        guest.hv.nft(f"flush chain {chain}; delete chain {chain}")
+    elif gone != "loaded":
+        guest.flush()
+    if gone == "all":
+        guest.hv.run("rm", "/etc/linuxvirt-macvtap/guards.json")
+    guest.run(guards=[{"mac": MAC, "state": "absent"}, {"mac": NEIGHBOUR}])
+    # The host gives the link to another guest, which has no guard.
+    guest.ip("set", "guest0", "address", FOREIGN)
+    assert guest.run(guards=[{"mac": MAC}, {"mac": NEIGHBOUR}])["changed"] is True
+    assert guest.run(guards=[{"mac": MAC}, {"mac": NEIGHBOUR}])["changed"] is False
+    guest.flush()
+    guest.program("load")
+    assert guest.links() == {MAC: [], NEIGHBOUR: ["guest1"]}
+    assert guest.passes("guest0", "mac", "own ip4", own=FOREIGN) == ["mac", "own ip4"]
+
+
+def test_no_record_is_left_of_a_guard_that_went_with_its_link(guest: GuardedLinks) -> None:
+    guest.flush()
+    given = {"links": [{"name": "guest0", "mac": MAC, "parent": "up1", "guard": {"state": "absent"}}]}
+    direct_iface.ok(run_module("macvtap_link", given, prefix=guest.hv.prefix))
+    guest.run(guards=[{"mac": NEIGHBOUR}])
+    assert len(guest.hv.run("ls", RECORDS).split()) == 1
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_guard_goes_by_the_name_of_its_link_whether_that_is_there_or_not(guest: GuardedLinks, present: bool) -> None:
+    if not present:
+        guest.ip("del", "guest0")
+    guest.run(link="guest0", state="absent")
+    assert guest.links() == {NEIGHBOUR: ["guest1"]}
+
+
+@pytest.mark.parametrize("change", [{}, {"rate": 9}, {"state": "absent"}])
+def test_a_task_that_changes_a_guard_restores_what_loads_it_as_well(
+    guest: GuardedLinks, change: dict[str, t.Any]
+) -> None:
+    hook, rules = "/etc/libvirt/hooks/qemu.d/macvtap-guard", "/etc/udev/rules.d/91-macvtap-guard.rules"
+    guest.hv.run("sh", "-c", f"chmod 644 {hook}; rm {rules} {GUARD}")
+    guest.flush()
+    given = {"guards": [{"mac": MAC, **change}, {"mac": NEIGHBOUR}]}
+    assert guest.run(**given)["changed"] is True
+    guest.hv.run("sh", "-c", f"test -x {hook} && test -e {rules} && test -e {GUARD}")
+    assert guest.run(**given)["changed"] is False
+    # Also where the guards are those of links, and the links change, or nothing else does.
+    guest.flush()
+    for mode in ("private", "bridge", "bridge"):
+        guest.hv.run("rm", rules)
+        link: dict[str, t.Any] = {"name": "guest1", "mac": NEIGHBOUR, "parent": "eth0", "mode": mode, "guard": {}}
+        done = direct_iface.ok(run_module("macvtap_link", link, prefix=guest.hv.prefix))
+        assert done["changed"] is True
+        guest.hv.run("test", "-e", rules)
+
+
+_STOPPED_AT = """
+import os, signal
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+write = _files.write
+def stopped(path, *values, **how):
+    write(path, *values, **how)
+    if path == "/etc/linuxvirt-macvtap/guards.json":
+        _files.write = write
+        signal.raise_signal(signal.SIGTERM)
+_files.write = stopped
+"""
+
+
+@pytest.mark.parametrize("how", ["keep", "rollback"])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_a_signal_right_after_a_guard_was_stored_leaves_what_loads_it(
+    guest: GuardedLinks, last: bool, how: str
+) -> None:
+    both = [{"mac": MAC, "state": "absent"}, {"mac": NEIGHBOUR, "state": "absent"}]
+    if not last:
+        guest.run(guards=both)
+    given = {"guards": both if last else [{"mac": MAC}], "on_error": how}
+    stopped = run_module("macvtap_guard", given, prefix=guest.hv.prefix, patch=_STOPPED_AT)
+    assert stopped["msg"].startswith("stopped by SIGTERM. The ")
+    there = last is (how == "rollback")
+    for path in ("/etc/linuxvirt-macvtap/guards.json", GUARD, "/etc/libvirt/hooks/qemu.d/macvtap-guard"):
+        assert guest.hv.run("sh", "-c", f"[ -e {path} ] && echo there || true") == ("there\n" if there else "")
+    assert bool(guest.links().get(MAC)) is there

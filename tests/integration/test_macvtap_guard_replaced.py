@@ -187,3 +187,53 @@ def test_a_link_that_comes_meanwhile_and_gets_no_guard_fails_the_task(guest: Gua
     assert failed["msg"].startswith("guest2 has come while this task ran, and got no guard: no room")
     assert FOREIGN not in guest.links()
     assert guest.links()[MAC] == ["guest0"]
+
+
+# guest0 is stopped and started again after its guard is removed, and then the task fails.
+RESTARTED = (
+    f"ip link del guest0; {_MADE.format(name='guest0', mac=MAC)}; [ ! -e {GUARD} ] || {PYTHON} {GUARD} link guest0"
+)
+_FAILS = """
+import subprocess
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import appeared
+put = appeared.put_on
+def failing(*args):
+    appeared.put_on = put
+    put(*args)
+    subprocess.run(["sh", "-c", COMMAND], check=True)
+    raise MacvtapError("failed in a test")
+appeared.put_on = failing
+"""
+
+
+@pytest.mark.parametrize("entry", ["known", "of another version"])
+@pytest.mark.parametrize("flushed", [False, True], ids=["loaded", "flushed"])
+def test_a_removed_guard_is_back_on_the_link_of_a_guest_that_restarts(
+    guest: GuardedLinks, flushed: bool, entry: str
+) -> None:
+    file = "/etc/linuxvirt-macvtap/guards.json"
+    if entry != "known":
+        guest.hv.run("sed", "-i", 's/"guards": {/&\\n  /; s/"options": {/&"later": true, /g', file)
+    if flushed:
+        guest.flush()
+    before = guest.hv.run("cat", file)
+    params, patch = {"mac": MAC, "state": "absent"}, _FAILS.replace("COMMAND", repr(RESTARTED))
+    failed = run_module("macvtap_guard", params, prefix=guest.hv.prefix, patch=patch)
+    assert failed["msg"] == "failed in a test. The host is as it was before"
+    assert guest.hv.run("cat", file) == before
+    assert guest.links()[MAC] == ["guest0"]
+    assert guest.passes("guest0", "mac", "own ip4") == ["own ip4"]
+    policy = loader(guest, f"print(guard_loader.programs().policy({guest.index('guest0')}))")
+    assert policy == "drop\n"
+
+
+def test_a_removal_that_fails_leaves_what_is_left_of_a_guard_that_was_flushed(guest: GuardedLinks) -> None:
+    guest.flush()
+    patch = _FAILS.replace("COMMAND", "'true'")
+    failed = run_module("macvtap_guard", {"mac": MAC, "state": "absent"}, prefix=guest.hv.prefix, patch=patch)
+    assert failed["msg"] == "failed in a test. The host is as it was before"
+    program = f"print(guard_loader.programs().policy({guest.index('guest0')}))"
+    assert loader(guest, program) == "drop\n"
+    guest.run(mac=MAC, state="absent")
+    assert loader(guest, program) == "None\n"

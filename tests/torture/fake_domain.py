@@ -25,9 +25,6 @@ class LibvirtError(Exception):
     def get_error_message(self) -> str:
         return str(self)
 
-    def get_error_domain(self) -> int:
-        return 10
-
 
 class Stage(t.Protocol):
     """The observer of all calls: see torture.stage."""
@@ -132,11 +129,6 @@ class Domain:
 
     def info(self) -> list[int]:
         return t.cast("list[int]", self._do("state", lambda guest: [_state(guest)[0], 1024, 1024, 1, 0]))
-
-    def jobInfo(self) -> list[int]:  # noqa: N802
-        return t.cast(
-            "list[int]", self._do("job", lambda guest: [2 if self._looked(guest, "job").job else 0, *[0] * 11])
-        )
 
     def jobStats(self, _flags: int = 0) -> dict[str, int]:  # noqa: N802
         return t.cast("dict[str, int]", self._do("job", lambda guest: _job_stats(self._looked(guest, "job"))))

@@ -69,8 +69,8 @@ class _KilledError(BaseException):
     """The run was killed: nothing of it goes on."""
 
 
-class Guard:
-    """In place of the guard's process: it keeps what the run writes."""
+class RestartWatch:
+    """In place of the watch's process: it keeps what the run writes."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -165,7 +165,7 @@ class DirectNetworks(RuleBasedStateMachine):
         self.count, self.killed, self.lines = 0, False, list[str]()
         libvirt = fake_networks.module(self.model, self._seam)
         connection = Connection(libvirt, libvirt.open(""), "qemu:///system", read_only=False)
-        with mock.patch.object(adapter, "Guard", return_value=Guard(self.lines)):
+        with mock.patch.object(adapter, "RestartWatch", return_value=RestartWatch(self.lines)):
             networks = adapter.Networks(connection)
         try:
             with _signals.raising(), contextlib.closing(networks):
@@ -174,10 +174,10 @@ class DirectNetworks(RuleBasedStateMachine):
             return str(exc)
         except _KilledError:
             # It has written nothing any more.
-            self._guard([line for line in self.lines if line != restarter.ENDED])
+            self._watch([line for line in self.lines if line != restarter.ENDED])
             return "killed"
 
-    def _guard(self, lines: t.Sequence[str]) -> None:
+    def _watch(self, lines: t.Sequence[str]) -> None:
         left = restarter.read(lines)
         libvirt = fake_networks.module(self.model)
         restarter.restart(libvirt, libvirt.open(""), left)

@@ -25,8 +25,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (
     outcome_table,
     overview_text,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import connections
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options as asked
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -133,12 +133,12 @@ def _plugin(options: t.Any) -> None:
         for name, read in _OF_PLUGIN.items():
             given = options.get(name)
             read([str(one) for one in given] if isinstance(given, list) else [], name)
-    ways.jump({"inventory_hostname": "hv1", **(options if isinstance(options, dict) else {})})
+    connections.jump({"inventory_hostname": "hv1", **(options if isinstance(options, dict) else {})})
 
 
 _OF_PLUGIN: dict[str, t.Callable[[list[str], str], object]] = {
-    "prefer": ways.preferences,
-    "direct_networks": ways.networks,
+    "prefer": connections.preferences,
+    "direct_networks": connections.networks,
     "probe_networks": asked.questions,
 }
 _PLAN = {

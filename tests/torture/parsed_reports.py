@@ -20,10 +20,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import (
     agent,
+    connections,
     inventory,
     reports,
     reservations,
-    ways,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import RUNNING, Guest, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
@@ -59,7 +59,7 @@ _NIC = {
 }
 _GUEST = {"name": "web1", "uuid": "u1", "state": "running", "interfaces": [_NIC]}
 _GUESTS = [_GUEST, {**_GUEST, "name": "db1", "uuid": "u2", "interfaces": [{**_NIC, "mac": _B}]}]
-_RULES = ways.Rules((), ("hypervisor", "uplink", "network", "vlan", "segment", "state"), True, "auto", ())
+_RULES = connections.Rules((), ("hypervisor", "uplink", "network", "vlan", "segment", "state"), True, "auto", ())
 
 
 def _agent(answer: t.Any) -> None:

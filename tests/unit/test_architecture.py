@@ -30,8 +30,8 @@ PLANNERS = (
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
     "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
-    "_addresses.guests _addresses.options _addresses.ways",
-    "_migration.nics _migration.inventory _migration.along _migration.look _migration.heard",
+    "_addresses.guests _addresses.options _addresses.connections",
+    "_migration.nics _migration.inventory _migration.along _migration.look _migration.announced",
     "_migration.parity _migration.reported _domains.segments _forms *.conflicts",
 )
 
@@ -207,6 +207,13 @@ def test_the_notes_list_every_file_of_a_package(package: str) -> None:
     assert len(listed) == len(set(listed))
     assert set(listed) - files == set()
     assert files - set(listed) - UNLISTED == set()
+
+
+def test_no_package_has_the_description_of_another() -> None:
+    trees = [ast.parse((UTILS / package / "__init__.py").read_text(encoding="utf-8")) for package in PACKAGES]
+    texts = [text for text in map(ast.get_docstring, trees) if text]
+    assert len(texts) > 5
+    assert len(set(texts)) == len(texts)
 
 
 def span_of(node: ast.stmt) -> int:

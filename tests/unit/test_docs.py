@@ -17,6 +17,8 @@ import pytest
 import yaml
 from support import ROOT
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+
 PAGES = [
     *(ROOT / name for name in ("README.md", "CODE_OF_CONDUCT.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -103,6 +105,30 @@ def test_the_files_in_the_notes_tables_are_in_their_packages() -> None:
     ]
     assert len(named) > 50
     assert [one for one in named if not (ROOT / "plugins/module_utils" / one[0] / one[1]).exists()] == []
+
+
+def helpers_on_the_page() -> set[str]:
+    return set(re.findall(r"`([\w/]+\.py)`", (ROOT / "tests/README.md").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("folder", ["tests", "tests/torture"])
+def test_each_helper_of_the_tests_is_on_their_page(folder: str) -> None:
+    there = {path.name for path in (ROOT / folder).glob("*.py") if not path.name.startswith(("__", "conftest"))}
+    assert len(there) > 20
+    assert sorted(there - helpers_on_the_page()) == []
+
+
+def test_the_helpers_on_the_page_exist() -> None:
+    there = [path for folder in ("tests", ".ci", "extensions") for path in (ROOT / folder).rglob("*.py")]
+    assert [name for name in helpers_on_the_page() if not any(path.match(name) for path in there)] == []
+
+
+@pytest.mark.parametrize("impact", [one.value for one in Impact])
+def test_each_impact_is_in_the_architecture_and_in_the_page_about_costs(impact: str) -> None:
+    architecture = (ROOT / "docs/dev/architecture.md").read_text(encoding="utf-8")
+    listed = architecture.partition("its changes field by field with their impact:")[2].partition("\n\n")[0]
+    assert f"`{impact}`" in listed
+    assert f"`{impact}`" in (ROOT / "docs/costs.md").read_text(encoding="utf-8")
 
 
 def test_the_make_targets_in_contributing_exist() -> None:

@@ -13,14 +13,14 @@ def test_mounts_with_any_number_of_optional_fields_and_lines_that_are_none(tmp_p
     file = tmp_path / "mountinfo"
     file.write_text(
         "24 1 0:22 / /proc rw,nosuid - proc proc rw,hidepid=2\n"
-        "25 1 0:23 /a /mnt/a\\040b\\134c rw,nodev shared:1 master:2 - fuse.sshfs host: rw,user_id=0\n"
+        "25 1 0:23 /a\\040dir /mnt/a\\040b\\134c rw,nodev shared:1 master:2 - fuse.sshfs host: rw,user_id=0\n"
         "26 1 0:24\n"
         " - \n"
         "27 1 0:25 / /cut rw - tmpfs\n"
     )
     proc, fuse = _mountinfo.read(str(file))
     assert (proc.place, proc.root, proc.kind, proc.of_filesystem) == ("/proc", "/", "proc", "rw,hidepid=2")
-    assert (fuse.number, fuse.root, fuse.place, fuse.kind) == ("25", "/a", "/mnt/a b\\c", "fuse.sshfs")
+    assert (fuse.number, fuse.root, fuse.place, fuse.kind) == ("25", "/a dir", "/mnt/a b\\c", "fuse.sshfs")
     assert fuse.options == {"rw", "nodev"}
 
 

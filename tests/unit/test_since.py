@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
 
 import pytest
@@ -17,6 +18,17 @@ import since
 
 def test_all_options_are_documented_with_the_release_that_they_came_with() -> None:
     assert since.wrong(since.documented(ROOT), since.recorded(ROOT), release.version_of(ROOT)) == []
+
+
+def test_the_documentation_is_read_by_the_ansible_of_this_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """So pytest can be run by its path, without .venv/bin in PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "module macvtap_link" in since.documented(ROOT)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(since.SinceError, match="ansible-doc is missing"):
+        since.documented(ROOT)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging, ways
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import STALE
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.reports import is_usable
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.ways import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import connections, merging
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.connections import (
     GROUPINGS,
     InventoryGuest,
     Rules,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import STALE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.reports import is_usable
 
 # What is a guest's, not a NIC's.
 _OF_GUEST = ("hypervisor", "state")
@@ -43,7 +43,7 @@ def guests(reports: t.Mapping[str, t.Sequence[Values]], rules: Rules) -> tuple[l
             values = {**guest, "hypervisor": hypervisor}
             found.append(InventoryGuest(own, hypervisor, values, groups=groups(values, rules.groupings)))
     warnings += unclear
-    found, ambiguous = ways.addressed(found, rules)
+    found, ambiguous = connections.addressed(found, rules)
     return found, warnings + ambiguous
 
 

@@ -10,6 +10,7 @@ has addresses of the host from it.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import RELOAD, Command, Lease, Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, lease_of
@@ -19,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.des
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     NETWORKD,
     NETWORKD_DIR,
+    NETWORKMANAGER,
     SHIM,
     Desired,
     Host,
@@ -128,13 +130,26 @@ def _lease(one: Desired, host: Host, unread: tuple[str, ...]) -> Lease:
     address = lease_of(link.index, host.access.addresses if host.access else ())
     if address is not None:
         return Lease(name, manager, path, link.index, address)
-    if manager == NETWORKD:
-        if host.networkd.get(link.index) == managers.network_file(name):
-            # networkd is already configuring it.
-            return Lease(name, manager, path, link.index)
-        return Lease(name, manager, path, link.index, commands=() if unread else (RELOAD,), unread=unread)
-    up = ("nmcli", "--wait", "60", "connection", "up", "id", managers.profile(name))
-    return Lease(name, manager, path, link.index, commands=(_load(name), up))
+    return REQUESTS[manager](Lease(name, manager, path, link.index), host, unread)
+
+
+def _from_networkd(lease: Lease, host: Host, unread: tuple[str, ...]) -> Lease:
+    if host.networkd.get(t.cast("int", lease.index)) == managers.network_file(lease.name):
+        # networkd is already configuring it.
+        return lease
+    return replace(lease, commands=() if unread else (RELOAD,), unread=unread)
+
+
+def _from_networkmanager(lease: Lease, _host: Host, _unread: tuple[str, ...]) -> Lease:
+    up = ("nmcli", "--wait", "60", "connection", "up", "id", managers.profile(lease.name))
+    return replace(lease, commands=(_load(lease.name), up))
+
+
+# How a shim that has no address yet gets its manager to ask for one.
+REQUESTS: t.Mapping[str, t.Callable[[Lease, Host, t.Tuple[str, ...]], Lease]] = {
+    NETWORKD: _from_networkd,
+    NETWORKMANAGER: _from_networkmanager,
+}
 
 
 def _load(name: str) -> Command:

@@ -209,8 +209,9 @@ def _planned(desired: Desired, slot: _Slot) -> Iface | None:
 
 def _several_on_uplink(desired: Desired, found: t.Sequence[Iface]) -> MacvtapError:
     return MacvtapError(
-        f"domain {desired.domain!r} has no interface with {desired.by} {desired.key}, and {len(found)} that are on the "
-        f"same uplink: {'; '.join(map(selection.describe, found))}. Set mac: that of the one that moves, or a new one",
+        f"domain {desired.domain!r} has no interface with {desired.by} {desired.key}, but several on that uplink: "
+        f"{'; '.join(map(selection.describe, found))}. Set mac to the address of the NIC to move, or to a new address "
+        "to add a NIC",
         path=join_path(desired.path, desired.by),
     )
 

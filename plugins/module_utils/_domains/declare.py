@@ -36,9 +36,15 @@ _RANGES = {
 _UNDECLARED = Desired("", "")
 # Options that are no fields.
 _OWN = frozenset(("domain", "mac", "state", "convert", "mac_prefix"))
-# The options that say where an interface is connected, in two ways that exclude each other.
-_PLACES = (("source", "mode"), ("network", "portgroup"))
-_PLACE_OPTIONS = frozenset(option for place in _PLACES for option in place)
+_PLACES = (fields.OF_UPLINK, fields.OF_NETWORK)
+# The options of an interface, beside those that say which one it is and whether there is to be one.
+OPTIONS: dict[str, t.Any] = {
+    **fields.TABLE.specification(),
+    # It is only refused.
+    "mtu": {"type": "int"},
+    "convert": {"type": "bool"},
+    "mac_prefix": {"type": "str"},
+}
 
 
 def declare(
@@ -72,7 +78,7 @@ def with_own_place(
         return list(entries)
     found = []
     for (path, options), set_here in zip(entries, own):
-        if _PLACE_OPTIONS.isdisjoint(set_here):
+        if set_here.keys().isdisjoint(fields.CONNECTION):
             found.append((path, options))
             continue
         dropped = {

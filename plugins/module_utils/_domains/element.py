@@ -27,8 +27,6 @@ _FOREIGN = (
 )
 # Children that belong to a host device: its own driver, and its part in a teaming pair.
 _FOREIGN_OF = {"hostdev": ("driver", "teaming")}
-# The fields of an interface on a libvirt network that say on which one it is.
-_OF_NETWORK = ("network", "portgroup")
 
 
 def read(text: str, index: int | None = None) -> Iface:
@@ -65,7 +63,7 @@ def _parse(element: spans.Element, text: str) -> Iface:
     elif kind != "direct":
         # A running NIC of a libvirt network also shows what the network assigned, such as a bridge. Its type is
         # network all the same. On a direct network it is of type direct, like the link that it has.
-        found[("source",)] = {name: source[name] for name in _OF_NETWORK if name in source}
+        found[("source",)] = {name: source[name] for name in fields.OF_NETWORK if name in source}
         if kind != "network":
             for element_path in (("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
                 found.pop(element_path, None)
@@ -191,7 +189,7 @@ def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
         edits.append((old.start, old.end, b"<source/>"))
     own = {"type": xml_type(iface), "managed": None}
     text = markup.set_attributes(spans.splice(text, edits), (), own, fields.TABLE)
-    names = _OF_NETWORK if iface.get("network") is not None else ("source", "mode")
+    names = fields.OF_NETWORK if iface.get("network") is not None else fields.OF_UPLINK
     attributes = {fields.BY_NAME[name].attribute: iface.get(name) for name in names}
     text = markup.set_attributes(text, ("source",), attributes, fields.TABLE)
     # The other declared fields are set in the converted element.

@@ -88,6 +88,9 @@ TABLE = Table(
     Field("acpi_index", ("acpi",), "index", "int", cleared_by=0, added=7_003_000),
     Field("pci_address", ("address",), ""),
 )
+# The fields that say where an interface is connected, in two ways that exclude each other.
+OF_UPLINK, OF_NETWORK = ("source", "mode"), ("network", "portgroup")
+CONNECTION = (*OF_UPLINK, *OF_NETWORK)
 FIELDS, IN_XML, BY_NAME = TABLE.fields, TABLE.in_xml, TABLE.by_name
 OUTSIDE_XML = tuple(field.name for field in FIELDS if field.outside_xml)
 # libvirt generates such names where none is set, for as long as the guest runs. There are others: see is_generated().

@@ -11,12 +11,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import OF_NETWORK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network
 
 Networks = t.Optional[t.Mapping[str, Network]]
 # The fields that say which network an interface is on, without what it gives the interface.
-NAMES = ("network", "portgroup")
+NAMES = OF_NETWORK
 # What a network gives its interfaces beside an uplink and its mode. An interface's own values take precedence.
 _SETTINGS = ("virtualport", "vlan", "bandwidth", "trust_guest_rx_filters")
 _TRUST = "trust_guest_rx_filters"

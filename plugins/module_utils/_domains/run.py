@@ -197,7 +197,7 @@ class _Attempt:
     def _inquire(self, host: Host) -> _Answers:
         named = sources.validated(self._declared, host)
         cases = auto.cases(named, host, check=self._switches.check)
-        modes, warnings = self._switches.settle(cases, host.links or {})
+        modes, warnings = self._switches.resolve_auto(cases, host.links or {})
         self._resolved = self._final = self._resolve(auto.resolve_modes(named, modes), host)
         first = planner.plan_of(self._resolved, host)
         # How the host is reached matters only if a source is taken from it.

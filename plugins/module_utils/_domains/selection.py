@@ -114,14 +114,6 @@ def find_in(ifaces: t.Iterable[Iface], before: Nic) -> Iface | None:
     )
 
 
-def nic_by_mac(domain: Domain, mac: str, path: str) -> Nic:
-    """Return the NIC of ``domain`` with this address.
-
-    :raises MacvtapError: there are several.
-    """
-    return current_nic(domain, Nic(domain.name, mac), path)
-
-
 def matching(desired: Desired, ifaces: t.Iterable[Iface], links: Links | None) -> list[Iface]:
     """Return the ``ifaces`` that ``desired`` selects; several if it is ambiguous."""
     if desired.by != "mac":

@@ -23,7 +23,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import va
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
 
 Case = t.Tuple[Desired, Nic, Nic]
-_PLACE = {"source", "mode"}
 
 
 @dataclass(frozen=True)

@@ -241,16 +241,9 @@ def _validate_link_address(
 
 def _validate_link(desired: Desired, stored: Iface, link: Link, host: Host) -> None:
     kind = stored.get("virtualport.type")
-    veth = uplinks.veth_below(link, host.links or {})
-    if kind and veth:
-        what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
-        raise MacvtapError(
-            f"{link.name} {what}, on which libvirtd 9.0 hangs when it associates {kind}. Use a physical NIC as source",
-            path=join_path(desired.path, "virtualport.type"),
-        )
-    if stored.get("vlan") and (link.pci is None or link.name in host.non_vfs):
-        raise MacvtapError(
-            f"{link.name} is not an SR-IOV virtual function, and only one can have a VLAN here. Use a VLAN "
-            "interface of the host as source instead",
-            path=join_path(desired.path, "vlan"),
-        )
+    if kind:
+        path = join_path(desired.path, "virtualport.type")
+        uplinks.validate_association(link, host.links or {}, kind, "Use a physical NIC as source", path)
+    if stored.get("vlan"):
+        instead = "Use a VLAN interface of the host as source instead"
+        uplinks.validate_function(link, host.non_vfs, instead, join_path(desired.path, "vlan"))

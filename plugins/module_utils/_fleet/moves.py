@@ -37,13 +37,13 @@ class Moves(t.NamedTuple):
     """What is to move, and what cannot.
 
     ``rests`` are guests that a run has moved which was not completed, and that are stored or stand still on their
-    source as well. Of those in ``settled``, something else may be left there.
+    source as well. Of those in ``completed``, something else may be left there.
     """
 
     moves: list[Move]
     stuck: list[Stuck]
     rests: list[Move]
-    settled: list[Move]
+    completed: list[Move]
 
 
 @dataclass
@@ -101,7 +101,7 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
         room.running.add(name)
         room.there = sharing.arrived(room.there, arrival.arriving(domain, grounds[source], grounds[chosen], options))
         room.free = None if room.free is None else room.free - memory
-    return Moves(moves, stuck, rests, _settled(looks, options))
+    return Moves(moves, stuck, rests, _completed(looks, options))
 
 
 def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mapping[str, str]) -> Moves:
@@ -114,7 +114,7 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mappi
     _check(looks)
     moves, stuck = [], []
     rests: list[Move] = []
-    settled: list[Move] = []
+    completed: list[Move] = []
     arrived: dict[str, There | None] = {}
     for name, host in sorted(homes.items()):
         places = [one for one, look in looks.items() if name in _running(look)]
@@ -135,9 +135,9 @@ def home(looks: t.Mapping[str, Look], homes: t.Mapping[str, str], begun: t.Mappi
             arrived[host] = sharing.arrived(there, coming)
             moves.append(Move(name, places[0], host))
         elif places and begun.get(name, host) != host and _domains(looks.get(begun[name])) is not None:
-            of = rests if name in _names(looks[begun[name]]) else settled
+            of = rests if name in _names(looks[begun[name]]) else completed
             of.append(Move(name, begun[name], host))
-    return Moves(moves, stuck, rests, settled)
+    return Moves(moves, stuck, rests, completed)
 
 
 def _validate(looks: t.Mapping[str, Look], options: Options) -> None:
@@ -204,7 +204,7 @@ def _left(source: str, looks: t.Mapping[str, Look], options: Options) -> t.Itera
                     yield domain["name"], host
 
 
-def _settled(looks: t.Mapping[str, Look], options: Options) -> list[Move]:
+def _completed(looks: t.Mapping[str, Look], options: Options) -> list[Move]:
     """Return the guests that were moved away from the sources, and are on one of the targets."""
     return [
         Move(name, source, host)

@@ -14,14 +14,14 @@ from ansible.module_utils.common.validation import (
 )
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD, OPTIONS, RULES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import fields as network_fields
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.choose_backend import PERSISTENCE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import SCOPES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
@@ -33,7 +33,6 @@ _FLAG: dict[str, t.Any] = {"type": "bool"}
 _NUMBER: dict[str, t.Any] = {"type": "int"}
 _PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
 _SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
-_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 # Ansible's own checks of types, and what is said of a value that does not pass.
 _CHECKS: dict[str, tuple[t.Callable[[t.Any], t.Any], str]] = {
     "bool": (check_type_bool, "is neither true nor false"),
@@ -42,17 +41,14 @@ _CHECKS: dict[str, tuple[t.Callable[[t.Any], t.Any], str]] = {
 # Names of the uplink. The modules accept all of them, the roles one of the first two.
 _UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface", "vlandev")
 # The options of each list's entries. The roles have no aliases.
-LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE, "guard": GUARD}
-VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
-SHIM: Spec = {**access_options.SHIM_OPTIONS, "persistence": _PERSISTENCE}
+LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": PERSISTENCE, "guard": GUARD}
+VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": PERSISTENCE}
+SHIM: Spec = {**access_options.SHIM_OPTIONS, "persistence": PERSISTENCE}
 INTERFACE: Spec = {
     "domain": _TEXT,
     "mac": _TEXT,
     "state": _PRESENCE,
-    **fields.TABLE.specification(),
-    "mtu": _NUMBER,
-    "convert": _FLAG,
-    "mac_prefix": _TEXT,
+    **declare.OPTIONS,
     "guard": GUARD,
 }
 # A link need not be there yet.

@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model imp
 
 
 def put_on(
-    states: t.Iterable[State],
+    states: t.Sequence[State],
     planned: t.Mapping[str, GuestLink],
     links: t.Mapping[str, GuestLink],
     stored: t.Mapping[str, guard_loader.Object],
@@ -20,10 +20,18 @@ def put_on(
     """Put guards on those of the ``links`` that were not among the ``planned`` ones, as the program does for new links.
 
     ``states`` are what the guards of the plan are now, and ``stored`` are the entries of the file. The program did not
-    know these guards before that was written.
+    know these guards before that was written. A state that has links, but no rules, is loaded as the file has it: an
+    entry of another version is known to the program alone.
 
     :raises MacvtapError: a guard could not be put on.
     """
+    for state in states:
+        there = {link: links[link].index for link in state.links if link in model.still(planned, links)}
+        if state.active is None and state.mac in stored and there:
+            try:
+                guard_loader.Loader(stored).on([(link, state.mac) for link in there], indexes=there)
+            except Exception as exc:  # pylint: disable=broad-except  # as below
+                raise MacvtapError(f"the stored guard of {state.mac} could not be loaded: {exc}") from exc
     names = sorted(model.new(planned, links))
     if not names:
         return

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._diff import describe
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -86,6 +86,7 @@ class _Run:
         self._links: t.Mapping[str, str] = {}
         self._first: Host | None = None
         self._warnings: list[str] = []
+        self._absent: set[str] = set()
         self._again: Plan[State] = Plan()
 
     def run(self) -> Result:
@@ -104,9 +105,9 @@ class _Run:
             # What a running guest still has: in check mode as it is predicted, else as it is.
             present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
             after = self._remove(present)
-        changed = before.plan.changed or result["changed"] or self._again.changed or after.plan.changed
-        # A run that was killed may not have done all.
-        changed = changed or self._host.refresh(check_mode=self._how.check_mode)
+        # Whatever has changed: what loads the guards may lack something all the same, as after a run that was killed.
+        changed = self._host.refresh(check_mode=self._how.check_mode, absent=self._absent)
+        changed = before.plan.changed or result["changed"] or self._again.changed or after.plan.changed or changed
         return {**self._joined(before, result, after), "changed": changed}
 
     @contextlib.contextmanager
@@ -129,6 +130,7 @@ class _Run:
         staying = {one.mac for one in self._guards.desired if one.present}
         known = [(one, found) for one in self._guards.desired if not one.present for found in self._known(one)]
         absent = [found for _one, found in known if found.mac not in staying]
+        self._absent = {found.mac or "" for found in absent}
         # What is declared by its link alone goes with it.
         going = {*self._guards.going, *(found.mac or "" for one, found in known if one.link is not None)}
 
@@ -172,7 +174,7 @@ class _Run:
     def _known(self, absent: Desired) -> t.Iterator[Desired]:
         """Yield a guard to remove by its address. Its link may be gone now."""
         with contextlib.suppress(MacvtapError):
-            yield replace(absent, mac=planner.mac_of(absent, self._first or Host({}, {})), link=None)
+            yield planner.resolved(absent, self._first or Host({}, {}))
 
     def _asked(self) -> t.Mapping[str, str]:
         self._warnings = self._check()

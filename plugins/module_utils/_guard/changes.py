@@ -13,7 +13,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 def step_between(before: State, planned: State) -> Step[State]:
     """Return the step from one state of a guard to another."""
     changes = tuple(_changes(before, planned))
-    return Step(planned.mac, before, planned, changes, view(before), view(planned))
+    former, later = view(before), view(planned)
+    if isinstance(former, dict) and isinstance(later, dict):
+        # A diff shows each change: whether the next boot would load something else is no field of a state.
+        former.update({one.field: one.before for one in changes if one.field in former})
+        later.update({one.field: one.after for one in changes if one.field in later})
+    return Step(planned.mac, before, planned, changes, former, later)
 
 
 def _changes(before: State, planned: State) -> t.Iterator[Change]:
@@ -35,8 +40,11 @@ def _changes(before: State, planned: State) -> t.Iterator[Change]:
         elif before.stored != planned.stored and current == wished:
             # What differs is only what the next boot would load.
             yield change("persistent", "outdated", True)
-        if before.links != planned.links or before.guarded != planned.guarded:
+        if before.guarded != planned.guarded:
             yield change("links", before.guarded, planned.guarded)
+        elif before.links != planned.links:
+            # They differ in links that lack something.
+            yield change("links", list(before.links), list(planned.links))
 
 
 def _options(state: State) -> dict[str, t.Any]:

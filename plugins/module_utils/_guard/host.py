@@ -66,6 +66,8 @@ class Guards:
         self._records = guard_links.known({})
         # Whose rules an earlier version has written.
         self._outdated: frozenset[str] = frozenset()
+        # The file as it was before this run has first written it.
+        self._former: str | None = None
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
@@ -202,13 +204,20 @@ class Guards:
             before = {mac: one.active for mac, one in self._observed.guards.items()}
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
             self._loaded = (generation, loaded)
+
+        def begin(step: Step[State]) -> None:
+            if not journal.contains(step, RULES):
+                journal.record(step, RULES)
+
         # Also where others have removed the rules.
-        self._programs.follow(steps, self._still(planned))
+        self._programs.follow(steps, self._still(planned), begin)
         changed = [step for step in steps if step.before and step.after and step.before.stored != step.after.stored]
         if changed:
             for step in changed:
                 journal.record(step, STORE)
             self._write(changed)
+        # Last, so that each is put back whose guard is.
+        self._programs.follow(steps, self._still(planned), begin, gone=True)
         if commands or changed:
             appeared.put_on([step.after for step in steps if step.after], planned, _links(), self._stored())
 
@@ -221,34 +230,42 @@ class Guards:
         return replace(self._observed, links=model.still(planned, links), new=model.new(planned, links))
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
-        entries = self._stored()
-        before = [*entries]
+        former = _files.read(self._file)
+        entries = self._entries(former)
         for step in steps:
             if step.after is not None and step.after.stored is not None:
                 entries[step.target] = store.entry_of(step.after.stored)
             else:
                 entries.pop(step.target, None)
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
-        with self._installer.storing(before, entries, self._warnings):
+        self._former = self._former or former
+        if self._former is not None and entries == self._entries(self._former):
+            # Also what others have written in their own way.
+            text = self._former
+        with self._installer.storing(entries, self._warnings, self._stored):
             _files.write(self._file, text, mode=0o600)
 
-    def refresh(self, *, check_mode: bool) -> bool:
+    def refresh(self, *, check_mode: bool, absent: t.Collection[str] = ()) -> bool:
         """Write the files that load the guards where they are not as this version writes them.
 
         Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
+        No record is left of guards that are declared ``absent``, and are: declared again, the guard may have another
+        link by then, and this link another guest.
         """
         entries = self._stored_guards()
         if not check_mode:
             if orphans := sorted(chains.orphans(self.snapshot, self._observed.names, time.time())):
                 guard_table.GuardTable().remove_orphans(orphans)
             # Links without a record are of an older version, or of a run that was killed.
-            with guard_links.recorded(chains.unrecorded(self._observed, self._records), self._warnings):
+            missing = chains.unrecorded(self._observed, self._records)
+            with guard_links.recorded({**missing, **model.outlived(self._observed, absent)}, self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
             return False
         if not check_mode and entries:
-            self._warnings += self._installer.install(entries)
-            self._warnings += self._installer.start()
+            # What was stored right before has been warned of.
+            found = [*self._installer.install(entries), *self._installer.start()]
+            self._warnings += [one for one in found if one not in self._warnings]
         elif not check_mode:
             self._installer.remove()
         return True

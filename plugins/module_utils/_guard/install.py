@@ -101,10 +101,13 @@ class Installer:
         return warnings
 
     @contextlib.contextmanager
-    def storing(self, before: t.Collection[str], macs: t.Collection[str], warnings: list[str]) -> t.Iterator[None]:
-        """Have the guards of these NICs loaded, which the block stores instead of those of ``before``, or none of them.
+    def storing(
+        self, macs: t.Collection[str], warnings: list[str], stored: t.Callable[[], t.Collection[str]]
+    ) -> t.Iterator[None]:
+        """Have the guards of these NICs loaded, which the block stores, or none of them.
 
-        If that fails, what loads guards is as it was.
+        If that fails, those are loaded that are ``stored`` then: the former ones, or those of the block if the failure
+        came after it had stored them.
         """
         try:
             # Before they are stored: a program without guards does nothing.
@@ -112,18 +115,18 @@ class Installer:
             yield
         except BaseException:
             with contextlib.suppress(MacvtapError):
-                self._restore(before, macs)
+                self._restore(stored(), macs)
             raise
         if macs:
             warnings += self.start()
         else:
             self.remove()
 
-    def _restore(self, before: t.Collection[str], macs: t.Collection[str]) -> None:
-        if not before:
+    def _restore(self, stored: t.Collection[str], macs: t.Collection[str]) -> None:
+        if not stored:
             self.remove()
         elif macs:
-            self.install(before)
+            self.install(stored)
             self.start()
 
     def _make_executable(self, path: str, mode: int) -> None:

@@ -23,11 +23,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     model,
     parsing,
     rules,
+    store,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 
 FILE = "/run/linuxvirt-macvtap/guards.json"
-_Entries = t.Dict[str, t.Dict[str, t.Any]]
 
 
 class Known:
@@ -70,11 +70,11 @@ class Known:
         if not self._keeps or not (self._changed or len(kept) < len(self._chains)):
             return
         chains = {mac: [digest, guard.options] for mac, (digest, guard) in kept.items()}
-        store = [self._store[0], {mac: guard.options for mac, guard in self._store[1].items()}]
-        text = json.dumps({"version": self._version, "chains": chains, "store": store})
+        stored = [self._store[0], {mac: _values(guard) for mac, guard in self._store[1].items()}]
+        text = json.dumps({"version": self._version, "chains": chains, "store": stored})
         # Where it cannot be written, all is read at the next time too.
         with contextlib.suppress(MacvtapError):
-            _files.write(self._path, text if chains or store[1] else None, mode=0o600)
+            _files.write(self._path, text if chains or stored[1] else None, mode=0o600)
         self._changed = False
 
     def _read(self) -> None:
@@ -91,6 +91,11 @@ class Known:
             return
 
 
+def _values(guard: Guard) -> dict[str, t.Any]:
+    """Return what :func:`_guard` makes the guard of."""
+    return {**guard.options, **({"entry": guard.entry} if guard.entry else {})}
+
+
 def _guard(mac: str, options: t.Mapping[str, t.Any]) -> Guard:
     return model.from_options(mac, options)
 
@@ -98,7 +103,7 @@ def _guard(mac: str, options: t.Mapping[str, t.Any]) -> Guard:
 def _version() -> str:
     """Return what tells this version of the code from others."""
     found = hashlib.sha256()
-    for module in (guard_library, guard_recorders, loader, model, parsing, rules):
+    for module in (guard_library, guard_recorders, loader, model, parsing, rules, store):
         source: t.Any = module.__loader__
         found.update(str(source.get_source(module.__name__)).encode())
     return found.hexdigest()

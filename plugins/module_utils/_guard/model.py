@@ -41,6 +41,9 @@ class Guard:
     NIC's link-local IPv6 address is among them or covered. ``ethertypes`` are words and hexadecimal numbers in order,
     or (ANY,). ``peers`` are MAC addresses, IP addresses and prefixes in order, () for all. ``rate`` is in frames per
     second, 0 for any. ``mirror_to`` is a link, "" for none.
+
+    ``entry`` is the file's entry as JSON if this version would not write it so, else "". Only such a guard has the
+    policy UNKNOWN. It says nothing of what it loads, and is never the one that is loaded.
     """
 
     mac: str
@@ -53,11 +56,17 @@ class Guard:
     router_advertisements: bool = False
     rate: int = 0
     mirror_to: str = ""
+    entry: str = ""
+
+    @property
+    def known(self) -> Guard | None:
+        """The guard, None if only its entry is known."""
+        return self if self.policy != UNKNOWN else None
 
     @property
     def options(self) -> dict[str, t.Any]:
         """Return the values by the names of their options."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mac"}
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("mac", "entry")}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -154,15 +163,24 @@ def new(former: t.Mapping[str, GuestLink], links: t.Mapping[str, GuestLink]) -> 
     return frozenset(name for name, one in links.items() if name not in former or former[name].index != one.index)
 
 
-def owners(host: Host) -> dict[str, str]:
-    """Return the NIC that each link belongs to.
+def owners(host: Host, planned: t.Collection[str] = ()) -> dict[str, str]:
+    """Return the NIC that each link belongs to, where there are the guards of ``host`` and those that are ``planned``.
 
     A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
     that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
     """
-    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
+    recorded = {link: mac for link, mac in host.recorded.items() if mac in planned or host.state(mac).exists}
     kept = {link: state.mac for state in host.guards.values() for link in state.links}
     return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept}
+
+
+def outlived(host: Host, absent: t.Collection[str]) -> dict[tuple[str, int], None]:
+    """Return the links by name and index whose records are of guards that are declared ``absent``, and are not there.
+
+    Where others have removed the rules, there was nothing more to remove than the record.
+    """
+    found = [link for link, mac in host.recorded.items() if mac in absent and not host.state(mac).exists]
+    return {(link, host.links[link].index): None for link in found if link in host.links}
 
 
 def link_local(mac: str) -> str:

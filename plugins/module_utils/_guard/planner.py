@@ -22,6 +22,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import (
 
 # Actions in the journal: the rules in the kernel, and the file.
 RULES, STORE = "rules", "store"
+# Why a guard is not as it was after the undo.
+_FOREIGN = "the guard of {mac} is not as it was, because others have changed it as well"
+_KEPT = (
+    "the guard of {mac} stays loaded as this run has loaded it, until the host boots: its guest has started meanwhile, "
+    "and the guard that is stored again was edited, or is of another version"
+)
 
 
 def plan(
@@ -38,7 +44,8 @@ def plan(
     paths: dict[str, str] = {}
     named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
     indexes = {link.name: link.index for link in host.links.values()}
-    owners = {**model.owners(host), **{link: mac for entry, mac, links in named if entry.present for link in links}}
+    present = {mac: links for entry, mac, links in named if entry.present}
+    owners = {**model.owners(host, present), **{link: mac for mac, links in present.items() for link in links}}
     for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
@@ -95,46 +102,62 @@ def mac_of(entry: Desired, host: Host) -> str:
     raise MacvtapError(message, path=join_path(entry.path, "link"))
 
 
+def resolved(entry: Desired, host: Host) -> Desired:
+    """Return an entry for a guard to remove by the address of its NIC: of its link nothing may be left after that.
+
+    :raises MacvtapError: as :func:`mac_of`.
+    """
+    return entry if entry.present else replace(entry, mac=mac_of(entry, host), link=None)
+
+
 def undo(journal: Journal[State], host: Host) -> Plan[State]:
     """Plan the inverse of what the journal has. What others have changed meanwhile is left, with a warning."""
     steps, warnings = [], []
     for step in journal.steps:
         if step.before is None or step.after is None:
             continue
-        former, foreign = _former(step, journal, host)
-        if foreign:
-            warnings.append(f"the guard of {step.target} is not as it was, because others have changed it as well")
+        former, warning = _former(step, journal, host)
+        warnings += [warning.format(mac=step.target)] if warning else []
         steps.append(step_between(host.state(step.target), former))
     return Plan(tuple(steps), tuple(warnings))
 
 
-def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[State, bool]:
-    """Return the guard without what this run did to it, and whether others have changed the same."""
+def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[State, str]:
+    """Return the guard without what this run did to it, and why it is not as it was, "" if it is."""
     before, after = t.cast("State", step.before), t.cast("State", step.after)
     current, foreign = host.state(step.target), False
-    former = current
+    former, is_loaded = current, _rules(current) != _rules(State(step.target))
     if journal.contains(step, STORE):
         if current.stored == after.stored:
             former = replace(former, stored=before.stored)
         else:
             foreign = current.stored != before.stored
-    if not journal.contains(step, RULES):
-        return former, foreign
+    if not journal.contains(step, RULES) and (after.exists or not journal.contains(step, STORE)):
+        return former, _FOREIGN if foreign else ""
     # Guests start and stop meanwhile, which changes links, but not the rules.
-    came = _came(after, host)
+    came = _came(after, host) | _unguarded(step, host)
     # What puts a guard on a link that comes takes that of the file: without this run, the former one.
-    active = before.active or (before.stored if came else None)
+    earlier = before.active or (before.stored if came else None)
+    # The rules of an entry of another version are not known. Better those that are there than none.
+    is_known = earlier is None or earlier.known is not None
+    kept = not is_known and is_loaded and _rules(current) == _rules(after)
     if _rules(current) == _rules(after):
+        active = earlier if is_known else current.active
         former = replace(former, active=active, modified=before.modified, links=_former_links(step, host, came))
-    else:
-        foreign = foreign or _rules(current) not in (_rules(before), (active, before.modified))
+    elif is_known:
+        foreign = foreign or _rules(current) not in (_rules(before), (earlier, before.modified))
     if former.modified and not current.modified:
         # Rules that this collection did not write are not known to it as a whole. Without any the guest could send
         # what it likes: it has those of the file, or else what this run has loaded.
-        former, foreign = replace(former, modified=False, active=former.stored or current.active), True
-    if former.active is None and not former.modified:
+        active = (former.stored and former.stored.known) or current.active
+        former, foreign = replace(former, modified=False, active=active), True
+    # With links, but no rules, it is to be loaded as the file has it, whatever that is.
+    of_file = not is_loaded and former.stored is not None and former.stored.known is None
+    if former.active is None and not former.modified and not of_file:
         former = replace(former, links=())
-    return former, foreign
+    lacking = {link for link in before.unchecked if link in former.links and _is_same(link, before, host)}
+    former = replace(former, unchecked=tuple(sorted(lacking)))
+    return former, _FOREIGN if foreign else _KEPT if kept else ""
 
 
 def _former_links(step: Step[State], host: Host, came: t.Collection[str]) -> tuple[str, ...]:
@@ -143,13 +166,29 @@ def _former_links(step: Step[State], host: Host, came: t.Collection[str]) -> tup
     others = {link for state in host.guards.values() if state.mac != step.target for link in state.links}
     added = {*after.links} - {*before.links} - {*came}
     removed = {link for link in {*before.links} - {*after.links} - others if _is_same(link, before, host)}
-    return tuple(sorted({*host.state(step.target).links} - added | removed))
+    return tuple(sorted({*host.state(step.target).links} - added | removed | {*came}))
 
 
 def _came(planned: State, host: Host) -> set[str]:
     """Return the links that have got a guard after it was planned."""
     links = host.state(planned.mac).links
     return {link for link in links if link not in planned.links or not _is_same(link, planned, host)}
+
+
+def _unguarded(step: Step[State], host: Host) -> set[str]:
+    """Return the links of a NIC that have come after its guard was planned to go: there was none that they could get.
+
+    Others that had no guard before have none.
+    """
+    before, after = t.cast("State", step.before), t.cast("State", step.after)
+    if after.exists or not (before.active or before.stored):
+        return set()
+    bare = {index for link, index in before.indexes.items() if link not in before.links}
+    return {
+        link
+        for link, mac in model.owners(host, {step.target}).items()
+        if mac == step.target and link in host.links and host.links[link].index not in bare
+    }
 
 
 def _is_same(link: str, planned: State, host: Host) -> bool:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import typing as t
@@ -21,6 +22,8 @@ class Programs:
         self._links = guard_loader.programs()
         self._usable: bool | None = None
         self._reason = ""
+        # What this run has taken off, by the index of the link.
+        self._taken: dict[int, str] = {}
         self.warnings: list[str] = []
 
     def without(self, links: t.Iterable[GuestLink], policy: str) -> set[str]:
@@ -28,8 +31,19 @@ class Programs:
         missing = {one.name for one in links if self._policy(one) != policy}
         return missing if missing and self._is_usable(policy) else set()
 
-    def follow(self, steps: t.Iterable[Step[State]], host: Host) -> None:
-        """Put programs on the links of guards, and take off those of guards that are gone.
+    def follow(
+        self,
+        steps: t.Sequence[Step[State]],
+        host: Host,
+        begin: t.Callable[[Step[State]], None],
+        *,
+        gone: bool = False,
+    ) -> None:
+        """Put programs on the links of guards; if ``gone``, take off those of guards that are gone.
+
+        A link that a guard comes to lack its program on, as by an undo, has none. One that is not a guard's any more
+        gets back what this run has taken off, if there is the guard again. ``begin`` is called with a step right before
+        the first change for it.
 
         Whose link it is follows from the chain on it, or from its record, or else from its address, which a guest may
         have changed: it is not the guard of that address then.
@@ -37,17 +51,21 @@ class Programs:
         :raises MacvtapError: the kernel refuses one.
         """
         pairs = [(step.before, step.after) for step in steps]
-        links, owners = host.links, model.owners(host)
+        present = {after.mac for _before, after in pairs if after is not None and after.exists}
+        links, owners = host.links, model.owners(host, present)
         final = {**host.guards, **{after.mac: after for _before, after in pairs if after is not None}}
         desired = {link: one.active.policy for one in final.values() if one.active is not None for link in one.links}
-        for before, after in pairs:
-            if before is None or after is None:
+        for step, (before, after) in zip(steps, pairs):
+            if before is None or after is None or after.exists is gone:
                 continue
             own = {link for link, mac in owners.items() if mac == after.mac}
             # A guest that has started meanwhile has it from the hook, with its guard.
             own -= host.new if after.active is not None else frozenset()
-            for link in sorted({*before.links, *after.links, *own} & links.keys()):
-                self._set(links[link], desired.get(link))
+            lacking = {*after.unchecked} - {*before.unchecked}
+            for link in sorted({*before.links, *after.links, *own} - ({*after.unchecked} - lacking) & links.keys()):
+                former = self._taken.get(links[link].index) if after.exists else None
+                policy = None if link in lacking else desired.get(link, former)
+                self._set(links[link], policy, functools.partial(begin, step))
 
     def counted(self, links: t.Iterable[GuestLink]) -> dict[str, dict[str, t.Any]]:
         """Return how many frames and bytes the programs on these links have dropped or counted, {} without any.
@@ -70,14 +88,16 @@ class Programs:
             self._not_usable(exc)
             return None
 
-    def _set(self, link: GuestLink, policy: str | None) -> None:
+    def _set(self, link: GuestLink, policy: str | None, begin: t.Callable[[], None]) -> None:
         current = self._policy(link)
         if policy is not None and current != policy and not self._is_usable(policy):
             self.warnings = [guard_loader.UNCHECKED.format(reason=self._reason)]
         if self._usable is False or (policy is not None and current == policy):
             return
+        begin()
         try:
             if policy is None:
+                self._taken.update({link.index: current} if current is not None else {})
                 # Also that of another version.
                 self._links.take_off(link.index)
             else:

@@ -19,7 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
     settings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
-    INCOMPLETE_GROUP,
     MAIN,
     Address,
     Done,
@@ -32,7 +31,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.requests import is_created, new_addresses
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, has_ipv6
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    INCOMPLETE_GROUP,
+    Link,
+    Links,
+    has_ipv6,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Step
 
 # Duplicate address detection: up to a second before it begins, and as a rule one more.

@@ -8,15 +8,12 @@ import functools
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link, Links
 
 _T = t.TypeVar("_T")
 _K = t.TypeVar("_K")
 # The alias that marks host interfaces of this collection.
 OWNER_ALIAS = "linuxvirt.macvtap host access"
-# The link group of one that is being created. The request that creates a link can set a group, but not an alias. So a
-# link that a killed run left without its alias is recognised all the same. The number is arbitrary.
-INCOMPLETE_GROUP = 0x6D766C6E
 
 STATES = ("present", "absent")
 
@@ -37,8 +34,6 @@ KERNEL_ROUTES, STATIC, RA, DHCP = (1, 2), 4, 9, 16  # RTPROT_: redirect and kern
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 UNICAST = 1
 MAIN = 254  # RT_TABLE_MAIN
-# IPV6_MIN_MTU: on a link with less the kernel has no IPv6, and none of its settings (addrconf_notify()).
-IPV6_MTU = 1280
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,9 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
-    IPV6_MTU,
-    STATES,
-    DesiredShim,
-    family,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import STATES, DesiredShim, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import IPV6_MTU
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 

@@ -13,8 +13,6 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import routing, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     DHCP,
-    INCOMPLETE_GROUP,
-    IPV6_MTU,
     KERNEL_ROUTES,
     OWNER_ALIAS,
     SCOPE_LINK,
@@ -35,7 +33,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.warnings import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    INCOMPLETE_GROUP,
+    IPV6_MTU,
+    DesiredLink,
+    Link,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order, predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 

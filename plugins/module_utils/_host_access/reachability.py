@@ -13,7 +13,6 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
-    IPV6_MTU,
     KERNEL_ROUTES,
     RA,
     UNICAST,
@@ -24,7 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import BRIDGES, Tree, needing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import IPV6_MTU, MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 

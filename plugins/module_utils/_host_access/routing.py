@@ -26,7 +26,7 @@ Case = t.Tuple[DesiredShim, Step[Shim]]
 # Addresses and routes by the names of their links, None for a route without one.
 AddressOwners = t.Sequence[t.Tuple[t.Optional[str], Address]]
 Routes = t.Sequence[t.Tuple[t.Optional[str], Route]]
-SAY_GUESTS = "List only addresses of guests"
+LIST_GUESTS = "List only addresses of guests"
 _HINT = f"Connect to another address of the host, or set {ALLOW}: true"
 
 
@@ -113,7 +113,7 @@ def check_route(entry: DesiredShim, step: Step[Shim], peer: str, routes: Routes,
     if index is not None:
         raise MacvtapError(
             f"{entry.guests[index]} contains {peer}, which Ansible connects from over {now or 'no link'}; it would "
-            f"be cut off. {SAY_GUESTS}, or set {ALLOW}: true",
+            f"be cut off. {LIST_GUESTS}, or set {ALLOW}: true",
             path=f"{path}[{index}]",
         )
     raise MacvtapError(

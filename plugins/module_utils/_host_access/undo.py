@@ -12,7 +12,6 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
-    INCOMPLETE_GROUP,
     KERNEL_ROUTES,
     MAIN,
     Address,
@@ -25,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import between_shims, current
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names

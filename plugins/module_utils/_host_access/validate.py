@@ -13,7 +13,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     DHCP,
-    IPV6_MTU,
     KERNEL_ROUTES,
     OWNER_ALIAS,
     Connection,
@@ -25,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     mtu_of,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.routing import (
-    SAY_GUESTS,
+    LIST_GUESTS,
     AddressOwners,
     Case,
     Routes,
@@ -36,7 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rou
     simulate,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.tree import names_on
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import WHY_NO_IPV6
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import IPV6_MTU, WHY_NO_IPV6
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.validate import kind_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_validate import check_unused
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
@@ -233,17 +232,17 @@ def _check_guests(entry: DesiredShim, step: Step[Shim], owners: AddressOwners, r
             None,
         )
         if own is not None:
-            raise MacvtapError(f"{guests} contains an address of the host itself, {own}. {SAY_GUESTS}", path=path)
+            raise MacvtapError(f"{guests} contains an address of the host itself, {own}. {LIST_GUESTS}", path=path)
         router = next(
             (route.gateway for _name, route in others if route.gateway and contains(guests, route.gateway)), None
         )
         if router is not None:
-            raise MacvtapError(f"{guests} contains a router that this host uses, {router}. {SAY_GUESTS}", path=path)
+            raise MacvtapError(f"{guests} contains a router that this host uses, {router}. {LIST_GUESTS}", path=path)
         same = next(((name, route) for name, route in others if route.destination == guests), None)
         if same is not None:
             kind = _NOWHERE.get(same[1].kind)
             route = f"a route of type {kind} to {guests}" if kind else f"a route to {guests} over {same[0]}"
-            raise MacvtapError(f"there already is {route}. {SAY_GUESTS}", path=path)
+            raise MacvtapError(f"there already is {route}. {LIST_GUESTS}", path=path)
 
 
 # RTN_*: route types that send nothing.

@@ -110,9 +110,14 @@ class Table:
     """The fields of one kind of element, in libvirt's order, as ``fields`` and ``by_name``; ``in_xml`` are in its XML.
 
     ``order`` is libvirt's order of the children. A new one goes behind the last of its predecessors.
+
+    :raises ValueError: ``order`` lacks the child that a field is in: a new element would be rendered without the field.
     """
 
     def __init__(self, order: tuple[str, ...], *fields: Field) -> None:
+        missing = {field.element[0] for field in fields if field.element} - set(order)
+        if missing:
+            raise ValueError(f"not in the order of the children: {', '.join(sorted(missing))}")
         self.order = order
         self.fields = fields
         self.in_xml = tuple(field for field in fields if not field.outside_xml)

@@ -8,6 +8,7 @@ libvirt finds an uplink by its name only, or by an alternative name of up to 15 
 from __future__ import annotations
 
 import re
+import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -49,6 +50,30 @@ def same(one: str | None, other: str | None, links: Links | None) -> bool:
         return one == other
     link = link_of(one, links)
     return link is not None and link is link_of(other, links)
+
+
+def validate_association(link: Link, links: Links, what: str, instead: str, path: str) -> None:
+    """Refuse an uplink on which libvirt cannot associate ``what``; the message ends with ``instead``.
+
+    :raises MacvtapError: with the ``path`` of the option.
+    """
+    veth = veth_below(link, links)
+    if veth is not None:
+        where = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
+        raise MacvtapError(
+            f"{link.name} {where}, on which libvirtd 9.0 hangs when it associates {what}. {instead}", path=path
+        )
+
+
+def validate_function(link: Link, non_vfs: t.Container[str], instead: str, path: str) -> None:
+    """Refuse an uplink on which libvirt sets no VLAN. ``non_vfs`` are known to be no SR-IOV virtual functions.
+
+    :raises MacvtapError: with the ``path`` of the option. The message ends with ``instead``.
+    """
+    if link.pci is None or link.name in non_vfs:
+        raise MacvtapError(
+            f"{link.name} is not an SR-IOV virtual function, and only one can have a VLAN here. {instead}", path=path
+        )
 
 
 def veth_below(link: Link, links: Links) -> Link | None:

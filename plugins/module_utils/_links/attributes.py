@@ -32,7 +32,7 @@ STATES = ("up", "present", "down", "absent")
 IFF_NOARP, IFF_ALLMULTI = 0x80, 0x200  # include/uapi/linux/if.h
 
 _ALIAS_BYTES = 255  # IFALIASZ less the final NUL
-_QUEUES_MAX = 4096  # rtnl_createwire.of_link()
+_QUEUES_MAX = 4096  # rtnl_create_link()
 _FLAGS = ("FLAGS", 2, wire.U16)
 
 

@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # include/uapi/linux/if_link.h
-_ADDRESS, _IFNAME, _LINK, _STATS, _MASTER, _STATS64, _AF_SPEC, _GROUP = 1, 3, 5, 7, 10, 23, 26, 27
+_ADDRESS, _IFNAME, _LINK, _STATS, _MASTER, _STATS64, _AF_SPEC = 1, 3, 5, 7, 10, 23, 26
 _PROMISCUITY, _CARRIER, _LINK_NETNSID, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 30, 33, 37, 56, 57, 61
 _PERM_ADDRESS = 54
 _INFO_KIND = 1
@@ -120,10 +120,6 @@ def with_bridge_vlans(found: dict[str, Link], bodies: t.Sequence[bytes]) -> None
         ids = {number: flags for flags, number in (struct.unpack("=HH", one) for one in vlans)}
         pvid = next((number for number, flags in ids.items() if flags & _PVID), None)
         found[name] = replace(found[name], bridge_vlans=frozenset(ids), bridge_pvid=pvid)
-
-
-def group_of(body: bytes) -> int:
-    return int(_U32(rtnetlink.attributes(body, 16, len(body)).get(_GROUP, _ZERO))[0])
 
 
 def counters(body: bytes) -> dict[str, int]:

@@ -20,7 +20,13 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _mountinfo, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import process_table
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Holder, Holders, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    WHY_NO_NUMBER,
+    Device,
+    Holder,
+    Holders,
+    Links,
+)
 
 # A system call since Linux 5.6, with the same number on all architectures that libvirt runs guests on.
 _SYS_PIDFD_GETFD = 438
@@ -39,10 +45,6 @@ _OTHER_USERS = (
     "this process runs in a user namespace, as in a rootless container, and may not inspect processes outside. Run the "
     "task outside, as root"
 )
-_NO_NUMBER = (
-    "the device number of its tap is unknown: no sysfs of its network namespace could be mounted, and /sys is missing "
-    "or belongs to another namespace"
-)
 
 
 def of(links: Links) -> dict[str, Holders]:
@@ -50,7 +52,7 @@ def of(links: Links) -> dict[str, Holders]:
     devices = {key: link.tap and link.tap.device for key, link in links.items() if link.kind == "macvtap"}
     held, doubt = survey({device for device in devices.values() if device})
     return {
-        key: Holders(tuple(held.get(device, ())), doubt) if device else Holders(doubt=_NO_NUMBER)
+        key: Holders(tuple(held.get(device, ())), doubt) if device else Holders(doubt=WHY_NO_NUMBER)
         for key, device in devices.items()
     }
 

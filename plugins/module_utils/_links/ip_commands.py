@@ -2,7 +2,9 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Links as ``ip`` commands, for the iproute2 of any supported release. Pure.
 
-The keywords come from the attribute table, so every attribute there also survives a reboot.
+The keywords come from the attribute table. A number, a text, and a flag that is ``with_add`` need no more than their
+row to survive a reboot. Lists and all other flags are written by hand in :func:`settings`. What is not ``kept`` is not
+written. tests/unit/persistence/test_managers.py holds the table against the commands.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ IPV6_MTU = 1280  # include/uapi/linux/ipv6.h: below it a link has no IPv6, and n
 # Settings of IPv6, and the values that a link without IPv6 has in effect.
 WITHOUT_IPV6: t.Mapping[str, t.Any] = {"addrgenmode": "none", "accept_ra": False}
 
-# The link group of links that are not complete yet: a link that stays in it was left by a killed run. The bytes are
-# "mvln".
+# The link group of VLAN links and macvlan shims that are not complete yet. The request that creates a link can set a
+# group, but not an alias: so a link that a killed run left without its alias is recognised. The bytes are "mvln".
 INCOMPLETE_GROUP = 0x6D766C6E
 # Actions in the journal: see netlink.py. A refused one had no effect.
 REMOVED, CHANGED, MADE, REFUSED, INDEX = "removed", "changed", "made", "refused", "index "
@@ -140,6 +140,11 @@ Links = t.Mapping[str, Link]  # by their keys
 
 # Why a kernel may have no IPv6, for messages: from here it looks the same.
 WHY_NO_IPV6 = "ipv6.disable=1, or the module ipv6 is not loaded"
+# Why it is not known which device a tap is.
+WHY_NO_NUMBER = (
+    "the device number of its tap is unknown: no sysfs of its network namespace could be mounted, and /sys is missing "
+    "or belongs to another namespace"
+)
 
 
 def has_ipv6(links: Links) -> bool:

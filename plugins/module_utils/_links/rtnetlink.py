@@ -24,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire impo
 
 # include/uapi/linux/netlink.h, rtnetlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
-_NLM_F_DUMP_INTR, _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
+_NLM_F_DUMP_INTR, _NLM_F_ACK_TLVS = 0x10, 0x200
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11

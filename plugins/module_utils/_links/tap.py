@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, Device, Tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import WHY_NO_NUMBER, Accounts, Device, Tap
 
 
 def observe(index: int, device: Device | None) -> Tap:
@@ -76,10 +76,7 @@ def forget(gone: Tap) -> None:
 
 def _put_node(now: Tap, desired: Tap) -> None:
     if now.device is None:
-        raise MacvtapError(
-            f"{now.path}: the device number of this link's tap is unknown: no sysfs of its network namespace could be "
-            "mounted, and /sys is missing or belongs to another namespace"
-        )
+        raise MacvtapError(f"{now.path}: {WHY_NO_NUMBER}")
     # Under another name first: the path always has either the old node or the complete new one.
     path = f"{now.path}.{os.getpid()}"
     try:

@@ -199,7 +199,7 @@ class Migration:
             reason = ended.aborted or f"{message_of(ended.error)}{self._hint(message_of(ended.error), guest)}"
             self._is_given_up = ended.is_under_way
             # Questions about a guest that is on its way may wait for libvirt's call as well.
-            where = _UNDER_WAY.format(guest.host) if ended.is_under_way else self._aftermath.settled(guest)
+            where = _UNDER_WAY.format(guest.host) if ended.is_under_way else self._aftermath.resolve(guest)
             if where:
                 raise _failed(guest, ended, reason, where)
 

@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import announcing, heard
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import announced, announcing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.announcing import Announced
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
@@ -30,26 +30,30 @@ def run(hypervisor: Hypervisor, name: str, *, check_mode: bool) -> dict[str, t.A
     nics = _nics(domain, host)
     asked = [Announced(one.mac, one.link or "", one.index, one.uplink or "") for one in nics if one.is_announced]
     unheard = announcing.announce(asked) if asked and not check_mode else {}
-    heard_now = {mac for mac, reason in unheard.items() if not reason}
+    announced_now = {mac for mac, reason in unheard.items() if not reason}
     reasons = {one.mac: one.fault or unheard.get(one.mac, "") for one in nics}
     if any(reasons.values()):
         # Links of a guest go down or away when it is stopped or paused, or moves on: that is no fault of this host.
         domain, nics = _meanwhile(hypervisor, domain, nics)
         reasons = {one.mac: reasons.get(one.mac, "") for one in nics if not one.silent}
-    faulty = [f"{mac} cannot be heard on the LAN from there: {reason}" for mac, reason in reasons.items() if reason]
+    faulty = [f"{mac}: {reason}" for mac, reason in reasons.items() if reason]
     if faulty:
         raise MacvtapError(
-            f"domain {name!r} runs on {platform.node()}, and stays there, but {'; '.join(faulty)}", path="domain"
+            f"domain {name!r} runs on {platform.node()}. These NICs could not be announced on the LAN: "
+            f"{'; '.join(faulty)}",
+            path="domain",
         )
-    return _result(domain, nics, heard_now)
+    return _result(domain, nics, announced_now)
 
 
-def _nics(domain: Domain, host: Host) -> list[heard.Nic]:
+def _nics(domain: Domain, host: Host) -> list[announced.Nic]:
     faults = {one.mac: hostlinks.link_fault(one, domain.name, host) for one in domain.live if one.type == "direct"}
-    return heard.nics(domain, host.links or {}, faults, complete=host.all_holders)
+    return announced.nics(domain, host.links or {}, faults, complete=host.all_holders)
 
 
-def _meanwhile(hypervisor: Hypervisor, domain: Domain, nics: t.Sequence[heard.Nic]) -> tuple[Domain, list[heard.Nic]]:
+def _meanwhile(
+    hypervisor: Hypervisor, domain: Domain, nics: t.Sequence[announced.Nic]
+) -> tuple[Domain, list[announced.Nic]]:
     """Look at a guest once more: return it as it is now, and those of its NICs that it still has.
 
     NICs of a guest that has been started again since are not known to this run.
@@ -62,14 +66,14 @@ def _meanwhile(hypervisor: Hypervisor, domain: Domain, nics: t.Sequence[heard.Ni
     return now, [silent.get(one.mac, one) for one in nics]
 
 
-def _result(domain: Domain, nics: t.Sequence[heard.Nic], heard_now: t.Container[str]) -> dict[str, t.Any]:
+def _result(domain: Domain, nics: t.Sequence[announced.Nic], announced_now: t.Container[str]) -> dict[str, t.Any]:
     interfaces = [
         {
             "mac": one.mac,
             "link": one.link,
             "uplink": one.uplink,
-            "announced": one.mac in heard_now,
-            "reason": (None if one.mac in heard_now else one.silent) or None,
+            "announced": one.mac in announced_now,
+            "reason": (None if one.mac in announced_now else one.silent) or None,
         }
         for one in nics
     ]

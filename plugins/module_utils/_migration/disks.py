@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import os
 import re
+import typing as t
 from xml.etree import ElementTree
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mountinfo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._mountinfo import Mount
 
 # File systems of one host. Of any other, libvirt itself decides whether hosts share it.
 _OF_ONE_HOST = frozenset(["btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "tmpfs", "xfs", "zfs"])
@@ -39,15 +43,14 @@ def alone(paths: tuple[str, ...]) -> dict[str, str]:
     if re.search(r"^\s*shared_filesystems\b", configuration, re.MULTILINE):
         return {}
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            mounts = file.read()
+        mounts = _mountinfo.read()
     except OSError:
         return {}
     found = {path: kind for path in paths if (kind := kind_of(path, mounts)) in _OF_ONE_HOST}
     return {path: kind for path, kind in found.items() if os.path.exists(path)}
 
 
-def kind_of(path: str, mounts: str) -> str:
+def kind_of(path: str, mounts: t.Sequence[Mount]) -> str:
     """Return the type of the file system that has a path, following links; "" if links lead in a circle.
 
     A file on another host's file system may let this process wait without end if that host is silent. So nothing is
@@ -75,16 +78,11 @@ def kind_of(path: str, mounts: str) -> str:
     return type_of(at, mounts)
 
 
-def type_of(path: str, mounts: str) -> str:
-    """Return the type of the file system that has a path; ``mounts`` is proc(5)'s mountinfo."""
+def type_of(path: str, mounts: t.Sequence[Mount]) -> str:
+    """Return the type of the file system that has a path, "" if no mount has it."""
     best, kind = "", ""
-    for line in mounts.splitlines():
-        words, _dash, rest = line.partition(" - ")
-        fields = words.split()
-        if len(fields) < 5 or not rest:
-            continue
-        place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
+    for mount in mounts:
         # Of mounts on one place the last one counts.
-        if len(place) >= len(best) and (path == place or path.startswith(place.rstrip("/") + "/")):
-            best, kind = place, rest.partition(" ")[0]
+        if len(mount.place) >= len(best) and (path == mount.place or path.startswith(mount.place.rstrip("/") + "/")):
+            best, kind = mount.place, mount.kind
     return kind

@@ -10,13 +10,13 @@ from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import CONNECTION
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 _URI, _UPLINK, _HOST = "macvtap_migration_uri", "macvtap_uplink", "ansible_host"
 _SEGMENT = segments.VARIABLE
-_CONNECTION = ("source", "mode", "network", "portgroup")
 _MODULE = "libvirt_direct_iface"
 # The options in which the roles' modules have MAC addresses with guards, or rules for multicast.
 _OF_MACS = ("interfaces", "guards", "links")
@@ -215,9 +215,9 @@ def mac(value: t.Any) -> str:
 
 def _with_defaults(entry: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return a NIC with what its task says of all, unless the NIC excludes that."""
-    own = {name for name in _CONNECTION if entry.get(name)}
+    own = {name for name in CONNECTION if entry.get(name)}
     excluded = ("source", "mode") if "network" in own else ("network", "portgroup") if "source" in own else ()
-    defaults = {name: options[name] for name in _CONNECTION if options.get(name) and name not in excluded}
+    defaults = {name: options[name] for name in CONNECTION if options.get(name) and name not in excluded}
     found = {**defaults, **{name: entry[name] for name in ("domain", "mac", *own) if entry.get(name)}}
     if found.get("network"):
         return {name: value for name, value in found.items() if name not in ("source", "mode")}

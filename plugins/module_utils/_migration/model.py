@@ -112,13 +112,13 @@ class Side:
 
 @dataclass(frozen=True)
 class Both:
-    """The two hosts. ``nics`` are the guest's as they are to be changed for the destination: running, and stored.
+    """The two hosts. ``live`` and ``stored`` are the guest's NICs, as they are to be changed for the destination.
 
     Each has the text of its element in what libvirt sends. ``modes`` are the modes of the guest's links that libvirt
     does not know, by MAC address. ``blockers`` are the reasons why the guest cannot move at all, and ``unfit`` why it
     cannot move there. ``memory`` is the guest's, in bytes, and ``used`` what of it is in use, None if unknown.
-    ``disks`` are the files of its disks, and ``local_disks`` those that no other host sees, with the type of their file
-    system.
+    ``mtus`` are those of its links here, by MAC address; none of links out of reach. ``disks`` are the files of its
+    disks, and ``local_disks`` those that no other host sees, with the type of their file system.
     """
 
     source: Side

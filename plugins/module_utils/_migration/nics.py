@@ -13,14 +13,18 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import kept_by_conversion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import without_generated
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import (
+    CONNECTION,
+    OF_NETWORK,
+    OF_UPLINK,
+    without_generated,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Desired, NicThere
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
-_OF_UPLINK, _OF_NETWORK = ("source", "mode"), ("network", "portgroup")
 # What an interface shows of what it is connected to.
-PLACE = ("type", *_OF_UPLINK, *_OF_NETWORK)
+PLACE = ("type", *CONNECTION)
 _AUTO = "auto"
 Edits = t.Tuple[t.Tuple[Iface, Iface], ...]
 
@@ -106,7 +110,7 @@ def _connection(iface: Iface) -> dict[str, str]:
 
 
 def _names(iface: Iface) -> tuple[str, ...]:
-    return _OF_NETWORK if iface.get("network") is not None else _OF_UPLINK
+    return OF_NETWORK if iface.get("network") is not None else OF_UPLINK
 
 
 def _by_uplink(iface: Iface, uplinks: t.Mapping[str, str]) -> dict[str, str]:
@@ -137,12 +141,12 @@ def _connected(iface: Iface, given: t.Mapping[str, str], *, is_direct: bool) -> 
             values[name] = iface.values[name]
     if not is_direct and iface.get("network") is not None and given.get("source") is None:
         # As before: only the portgroup changes, or the network itself.
-        values = {**{name: text for name in _OF_NETWORK if (text := iface.get(name)) is not None}, **values}
+        values = {**{name: text for name in OF_NETWORK if (text := iface.get(name)) is not None}, **values}
     if given.get("network") is not None:
-        values = {name: text for name, text in values.items() if name not in _OF_NETWORK}
+        values = {name: text for name, text in values.items() if name not in OF_NETWORK}
         values = networks.storable({**values, **given}, given, iface if iface.type == "direct" else None)
     elif given.get("source") is not None:
-        values = {name: text for name, text in values.items() if name not in _OF_NETWORK}
+        values = {name: text for name, text in values.items() if name not in OF_NETWORK}
         if iface.type != "direct" or "mode" not in values:
             values["mode"] = "bridge"
     return replace(iface, type="direct", origin=None, values={**values, **given})

@@ -14,7 +14,7 @@ _FIELD = "allmulticast"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredRule:
     """Whether the link of the NIC with this MAC address is to receive all multicast at each start of its guest."""
 
     path: str
@@ -41,32 +41,34 @@ def staying(macs: t.Iterable[str], rules: Rules) -> dict[str, tuple[str, ...]]:
     return {mac: names for mac in macs if (names := (rules.macs or {}).get(mac, ()))}
 
 
-def plan(wanted: t.Sequence[Wanted], rules: Rules) -> Plan[Wanted]:
+def plan(desired: t.Sequence[DesiredRule], rules: Rules) -> Plan[DesiredRule]:
     """Return the rules to write or to remove. One that was edited by hand is no longer this collection's."""
     if rules.managed is None:
-        asked = [one.mac for one in wanted if one.receives_all]
+        asked = [one.mac for one in desired if one.receives_all]
         warning = f"links of {join_names(asked)} get no rule for all multicast: {rules.unsupported}"
         return Plan(warnings=(warning,) if asked else ())
-    edited = [one.mac for one in wanted if one.mac in rules.modified]
+    edited = [one.mac for one in desired if one.mac in rules.modified]
     warning = (
         f"the udev rules of {join_names(edited)} were edited by hand, and stay as they are. Whether these links "
         "receive all multicast is not known. Remove the rules to have them written again"
     )
-    steps = tuple(_step(one, one.mac in rules.managed) for one in wanted if one.mac not in rules.modified)
+    steps = tuple(_step(one, one.mac in rules.managed) for one in desired if one.mac not in rules.modified)
     return Plan(steps, (warning,) if edited else ())
 
 
-def undo(journal: Journal[Wanted], rules: Rules) -> Plan[Wanted]:
+def undo(journal: Journal[DesiredRule], rules: Rules) -> Plan[DesiredRule]:
     """Return what puts back the rules that this run has changed, and nobody else since."""
     managed = rules.managed or frozenset()
-    begun = [t.cast("Wanted", step.after) for step in journal.steps]
+    begun = [t.cast("DesiredRule", step.after) for step in journal.steps]
     # Edited by hand since, it is another's.
     begun = [one for one in begun if one.mac not in rules.modified]
     changed = [one for one in begun if (one.mac in managed) == one.receives_all]
-    return Plan(tuple(_step(Wanted(one.path, one.mac, not one.receives_all), one.mac in managed) for one in changed))
+    return Plan(
+        tuple(_step(DesiredRule(one.path, one.mac, not one.receives_all), one.mac in managed) for one in changed)
+    )
 
 
-def _step(one: Wanted, has: bool) -> Step[Wanted]:
-    before = Wanted(one.path, one.mac, has)
+def _step(one: DesiredRule, has: bool) -> Step[DesiredRule]:
+    before = DesiredRule(one.path, one.mac, has)
     changes = () if has == one.receives_all else (Change(one.mac, _FIELD, has, one.receives_all, Impact.CONFIG),)
     return Step(one.mac, before, one, changes, {_FIELD: has}, {_FIELD: one.receives_all}, path=one.path)

@@ -10,7 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervi
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import RuleStore
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import rule_planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Rules, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import DesiredRule, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step, converge
 
 
@@ -26,26 +26,26 @@ def read(hypervisor: Hypervisor, store: RuleStore) -> Rules:
 
 
 def run(
-    hypervisor: Hypervisor, store: RuleStore, wanted: t.Sequence[Wanted], *, check_mode: bool, diff: bool
+    hypervisor: Hypervisor, store: RuleStore, desired: t.Sequence[DesiredRule], *, check_mode: bool, diff: bool
 ) -> dict[str, t.Any]:
     """Write or remove rules, and return the module's result.
 
     :raises MacvtapError: as :func:`converge`.
     """
 
-    def apply(steps: t.Sequence[Step[Wanted]], journal: Journal[Wanted]) -> None:
+    def apply(steps: t.Sequence[Step[DesiredRule]], journal: Journal[DesiredRule]) -> None:
         for step in steps:
             journal.record(step)
         write(steps)
 
-    def write(steps: t.Sequence[Step[Wanted]], *, restore: bool = False) -> None:
-        changed = [t.cast("Wanted", step.after) for step in steps]
+    def write(steps: t.Sequence[Step[DesiredRule]], *, restore: bool = False) -> None:
+        changed = [t.cast("DesiredRule", step.after) for step in steps]
         if changed:
             store.apply({one.mac: one.receives_all for one in changed}, changed[0].path, restore=restore)
 
     outcome = converge(
         lambda: read(hypervisor, store),
-        lambda rules, _none: rule_planner.plan(wanted, rules),
+        lambda rules, _none: rule_planner.plan(desired, rules),
         apply,
         rule_planner.undo,
         # As it was, with what was edited by hand right before it was written.

@@ -45,7 +45,7 @@ def options(desired: Desired) -> None:
     if desired.transport == TUNNEL:
         raise MacvtapError(f"post_copy needs a connection from QEMU to QEMU. {needs}", path="on_timeout")
     if not desired.live:
-        raise MacvtapError("the guest does not run meanwhile. Leave it out, or set live: true", path="on_timeout")
+        raise MacvtapError("post_copy requires live: true. Set that, or remove on_timeout", path="on_timeout")
 
 
 def identities(both: Both, desired: Desired) -> None:
@@ -77,10 +77,14 @@ def identities(both: Both, desired: Desired) -> None:
 def movable(domain: Domain, both: Both, desired: Desired) -> None:
     """Refuse a guest that cannot be moved at all, or not as declared.
 
-    :raises MacvtapError: naming all reasons.
+    :raises MacvtapError: naming the first option that excludes it, or all reasons of the guest.
     """
     if not domain.running and desired.persistent is False:
-        raise MacvtapError("the guest does not run, and would be nowhere. Leave it out, or set true", path="persistent")
+        raise MacvtapError(
+            "false is only for a running guest. This one does not run, so the destination would have nothing of it. "
+            "Remove persistent, or set it to true",
+            path="persistent",
+        )
     validate_job(domain.name, domain.job, path="domain", live=True)
     reasons = list(both.blockers)
     if domain.job:
@@ -132,12 +136,12 @@ def appliable(both: Both, desired: Desired) -> None:
     :raises MacvtapError: it is not.
     """
     source, destination = both.source, both.destination
-    settled = {(iface.mac, iface.get("network")) for iface in both.live}
+    running = {(iface.mac, iface.get("network")) for iface in both.live}
     declared = {nic.mac for nic in desired.nics}
     for iface in both.stored:
         name = iface.get("network")
         here, there = ((side.networks or {}).get(name or "") for side in (source, destination))
-        if here is None or there is None or iface.mac in declared or (iface.mac, name) in settled:
+        if here is None or there is None or iface.mac in declared or (iface.mac, name) in running:
             continue
         if here.direct and not there.direct:
             raise MacvtapError(

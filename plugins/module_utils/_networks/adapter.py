@@ -14,8 +14,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ne
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader, users
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.execution import Confirm, Execution
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.guard import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Host, Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.restart_watch import RestartWatch
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -24,7 +24,7 @@ class Networks:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._guard = Guard(connection)
+        self._watch = RestartWatch(connection)
         self.begin()
 
     def begin(self) -> None:
@@ -35,7 +35,7 @@ class Networks:
 
     def close(self) -> None:
         """End what watches over this run."""
-        self._guard.close()
+        self._watch.close()
 
     def observe(self, names: t.Collection[str] | None, uplinks: t.Collection[str] = ()) -> Host:
         """Read the networks ``names`` (None: all), who is on them, and the host's links ``uplinks`` in full."""
@@ -69,7 +69,7 @@ class Networks:
         log = Journal() if journal is None else journal
         with writes.counted(self._connection.libvirt, self._connection.uri, networks=True) as counts:
             for step in steps:
-                Execution(self._connection, step, log, counts, self._guard).apply(self._stored, confirm)
+                Execution(self._connection, step, log, counts, self._watch).apply(self._stored, confirm)
 
     def _stored(self, uuid: str, document: str) -> None:
         if document:

@@ -10,7 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import Table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK, PORTGROUP
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import ABSENT, Desired, DesiredPortgroup
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired, DesiredPortgroup
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 # libvirt stores a network in a file of its name with ".xml", next to one with ".xml.new".
@@ -127,8 +127,3 @@ def _unique(declared: t.Sequence[Desired] | t.Sequence[DesiredPortgroup], what: 
         if one.name in seen:
             raise declared_twice(f"{what} {one.name}", join_path(one.path, "name"), seen[one.name])
         seen[one.name] = one.path
-
-
-def needs_links(declared: t.Iterable[Desired]) -> bool:
-    """Whether the host's links matter for what is declared."""
-    return any(one.state != ABSENT for one in declared)

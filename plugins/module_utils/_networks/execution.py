@@ -11,7 +11,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection, message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import live, reader
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.guard import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     AUTOSTART,
     DEFINED,
@@ -22,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     UPDATED,
     Network,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.restart_watch import RestartWatch
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 Confirm = t.Callable[[Step[Network]], None]
@@ -36,13 +36,13 @@ class Execution:
         step: Step[Network],
         journal: Journal[Network],
         counts: writes.Writes,
-        guard: Guard,
+        watch: RestartWatch,
     ) -> None:
         self._connection = connection
         self._step = step
         self._journal = journal
         self._counts = counts
-        self._guard = guard
+        self._watch = watch
         self._count = 0
 
     def apply(self, stored: t.Callable[[str, str], None], confirm: Confirm | None) -> None:
@@ -112,7 +112,7 @@ class Execution:
         libvirt = self._connection.libvirt
         self._confirm(confirm)
         # No signal comes between the two requests.
-        with self._guard.restarting(handle.UUIDString(), self._step.target) as stopped, _signals.deferred():
+        with self._watch.restarting(handle.UUIDString(), self._step.target) as stopped, _signals.deferred():
             self._do(RESTARTED, handle.destroy, handle)
             stopped()
             try:

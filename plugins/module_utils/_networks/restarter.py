@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The guard's program: it starts networks again that a run has stopped and, because it was killed, not started.
+"""The program of the restart watch: it starts networks that a killed run has stopped and not started again.
 
 Standard library only, libvirt is a parameter: the program is the source of this file.
 """

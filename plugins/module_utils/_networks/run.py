@@ -138,7 +138,7 @@ class _Attempt:
     def _inquire(self, host: Host) -> _Answers:
         named = sources.named(self._declared, host)
         cases = sources.cases(named, host, check=self._switches.check)
-        modes, messages = self._switches.settle(cases, host.links or {})
+        modes, messages = self._switches.resolve_auto(cases, host.links or {})
         desired = sources.with_modes(named, modes, host)
         uuids = {one.name: str(uuid.uuid4()) for one in desired if one.name not in host.networks}
         resolved = resolve(desired, host, uuids, force=self._options.force)

@@ -113,26 +113,16 @@ def _uplinks(after: Network, host: Host) -> t.Iterator[Link]:
 
 def _virtualport(after: Network, path: str, host: Host) -> None:
     for link in _uplinks(after, host):
-        veth = uplinks.veth_below(link, host.links or {})
-        if veth is not None:
-            what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
-            raise MacvtapError(
-                f"{link.name} {what}, on which libvirtd 9.0 hangs when it associates a virtual port. Use a physical "
-                "NIC as uplink",
-                path=path,
-            )
+        instead = "Use a physical NIC as uplink"
+        uplinks.validate_association(link, host.links or {}, "a virtual port", instead, path)
 
 
 def _functions_only(after: Network, path: str, host: Host) -> None:
     if after.pf is not None:
         return
+    instead = "Use a network of its own, with a VLAN interface of the host as uplink"
     for link in _uplinks(after, host):
-        if link.pci is None or link.name in host.non_vfs:
-            raise MacvtapError(
-                f"{link.name} is not an SR-IOV virtual function, and only one can have a VLAN here. Use a network of "
-                "its own, with a VLAN interface of the host as uplink",
-                path=path,
-            )
+        uplinks.validate_function(link, host.non_vfs, instead, path)
 
 
 def _path_of(name: str, resolved: Resolved) -> str:
@@ -204,7 +194,7 @@ def refuse_use(name: str, what: str, found: t.Sequence[User], unreadable: t.Sequ
     """
     if found or unreadable:
         raise MacvtapError(
-            f"network {name!r} is used by {_who(found, unreadable)}. If it is {what}, they cannot start any more. "
+            f"network {name!r} is used by {_who(found, unreadable)}. They could not start again once it is {what}. "
             "Connect them to something else first, or set force: true",
             path=path,
         )

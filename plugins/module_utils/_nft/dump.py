@@ -35,7 +35,6 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
 _HEADER = struct.Struct("=IHHIIBBH")
 _RECEIVED, _ATTEMPTS = 1 << 17, 100
-_SO_RCVBUFFORCE = 33
 _JUMPS, _DROP = (-3, -4), 0
 # Statements with a state of their own, by the attribute of their name: what follows it changes with each frame.
 _NAMES = [ATTRIBUTE.pack(5 + len(name), 1) + name.encode().ljust(8, b"\0") for name in ("counter", "last")]

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import IFUPDOWN, SHIM, Host
 
+# The option, wherever it is one.
+PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS)}
 # Of systemd: see its issues 18108 and 27854. With 247 it was restarted and aborted ten times.
 KEEPS_RUNNING = 249
 _UNIT_INSTEAD = "Leave persistence out, or set systemd: its unit creates the link under any network manager"

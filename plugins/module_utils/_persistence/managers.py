@@ -105,17 +105,29 @@ def ignored_by_networkmanager(files: t.Mapping[str, File]) -> frozenset[str]:
 
 
 def lease(desired: model.Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:
-    """Yield paths and texts by which ``desired.manager`` gets the shim an address, and sets its others."""
+    """Return paths and texts by which ``desired.manager`` gets the shim an address, and sets its others."""
+    return LEASES[str(desired.manager)](desired, shim)
+
+
+def _by_networkd(desired: model.Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:
+    yield network_file(desired.link.name), _network(desired.link.name, shim)
+
+
+def _by_networkmanager(desired: model.Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:
     name, alias = desired.link.name, desired.link.alias
-    if desired.manager == model.NETWORKD:
-        yield network_file(name), _network(name, shim)
-        return
     yield profile_file(name), _profile(desired, shim)
     # NetworkManager may start before the unit, and creates the link then. A link that exists when it starts it (1.42)
     # takes for another program's, and gives no address, unless udev says otherwise.
     own = f'SUBSYSTEM=="net", KERNEL=="{name}"'
     managed = f'ACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
     yield model.UDEV_FILE, f'ACTION=="add", {own}, ATTR{{ifalias}}="{alias}"\n{managed}'
+
+
+# By manager. A test holds all such tables against WHY_NOT: see docs/dev/add-a-manager.md.
+LEASES: t.Mapping[str, t.Callable[[model.Desired, Shim], t.Iterator[t.Tuple[str, str]]]] = {
+    model.NETWORKD: _by_networkd,
+    model.NETWORKMANAGER: _by_networkmanager,
+}
 
 
 def gets_lease(file: File) -> bool:

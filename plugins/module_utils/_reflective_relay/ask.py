@@ -48,7 +48,9 @@ class Switches:
         self.check = check
         self._answers: dict[str, RelayResult] = {}
 
-    def settle(self, cases: t.Sequence[choice.Case], links: Links) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    def resolve_auto(
+        self, cases: t.Sequence[choice.Case], links: Links
+    ) -> tuple[dict[str, str | None], tuple[str, ...]]:
         """Return the modes that ``auto`` resolves to, by path, and warnings; probe the switches that are needed."""
         always, check, answers = self._always, self.check, self._answers
         needed = choice.to_ask(cases, always=always, check=check) - answers.keys()

@@ -11,7 +11,6 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     declare,
-    fields,
     hypervisor,
     impact,
     run,
@@ -28,15 +27,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice
 
 _STATES = ["present", "absent"]
-_ALIASES = {"source": ["parent", "dev"]}
+_OPTIONS = {**declare.OPTIONS, "source": {**declare.OPTIONS["source"], "aliases": ["parent", "dev"]}}
 
 
 def body(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     impact.validate_level(params["live"])
     if params["xml_file"] is not None and params["on_missing"] == run.SKIP:
-        raise MacvtapError("a file is of one domain, which cannot be elsewhere. Remove on_missing", path="on_missing")
-    options = ("domain", "mac", "state", *_interface_options(), "guard")
+        raise MacvtapError(
+            "cannot be used with xml_file, which always has its one domain. Remove on_missing", path="on_missing"
+        )
+    options = ("domain", "mac", "state", *_OPTIONS, "guard")
     entries = _glue.entries(params, "interfaces", options, clears_default)
     entries = declare.with_own_place(entries, params["interfaces"])
     defaults = _glue.defaulted(params, "interfaces", "allmulticast")
@@ -71,8 +72,10 @@ def _guards(entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]], params: t.Ma
             continue
         if params["xml_file"] is not None or not uris.is_local(params["uri"]):
             where = "xml_file" if params["xml_file"] is not None else f"uri {params['uri']}"
-            message = f"a guard is on the host of the guest, which is not known to be this one with {where}"
-            raise MacvtapError(f"{message}. Remove guard", path=join_path(path, "guard"))
+            raise MacvtapError(
+                f"a guard is stored on the guest's own host, and with {where} that may not be this host. Remove guard",
+                path=join_path(path, "guard"),
+            )
         found.append(guard_options.declared(path, given))
         going |= {found[-1].mac} if given["state"] == "absent" else set()
     return around.declared(found, going=going, uri=params["uri"])
@@ -91,14 +94,6 @@ def _domains(module: _glue.Module) -> t.Iterator[Domains]:
         yield connected
 
 
-def _interface_options() -> dict[str, t.Any]:
-    spec = fields.TABLE.specification()
-    for name, aliases in _ALIASES.items():
-        spec[name]["aliases"] = aliases
-    return {**spec, "mtu": {"type": "int"}, "convert": {"type": "bool"}, "mac_prefix": {"type": "str"}}
-
-
-_OPTIONS = _interface_options()
 SPECIFICATION: _glue.Specification = {
     "argument_spec": {
         "domain": {"type": "str"},

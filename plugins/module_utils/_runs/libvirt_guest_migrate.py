@@ -24,7 +24,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model
     NicThere,
 )
 
-_CONNECTION = ("source", "mode", "network", "portgroup")
 _MOST = (1 << 31) - 1
 
 
@@ -77,7 +76,7 @@ def _segments(params: t.Mapping[str, t.Any]) -> tuple[Segments, Segments] | None
 
 def _nic(path: str, given: t.Mapping[str, t.Any]) -> NicThere:
     mac = _mac.parse(given["mac"], path=join_path(path, "mac"))
-    values = {name: given[name] for name in _CONNECTION if given[name] is not None}
+    values = {name: given[name] for name in fields.CONNECTION if given[name] is not None}
     if "network" in values and {"source", "mode"} & values.keys():
         raise MacvtapError(
             "a network has its own uplinks and mode. Set network, or source and mode", path=join_path(path, "network")

@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import ar
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import rule_planner, rule_run
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import DesiredRule
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 
@@ -36,7 +36,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         changed = [(path, one) for path, one in nics if one["mac"] not in kept]
         # A rule that is there for another reason is left alone.
         present = params["state"] == "present"
-        wanted = [_wanted(path, one, present) for path, one in changed if one["allmulticast"]]
+        desired = [_desired(path, one, present) for path, one in changed if one["allmulticast"]]
         guards = around.declared(
             [_guard(path, one, params["state"]) for path, one in changed if _concerns(one, params["state"])],
             going=frozenset(one["mac"] for _path, one in changed) if params["state"] == "absent" else frozenset(),
@@ -44,7 +44,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         )
         result = around.run(
             guards,
-            lambda: rule_run.run(connected, store, wanted, check_mode=module.check_mode, diff=module._diff),
+            lambda: rule_run.run(connected, store, desired, check_mode=module.check_mode, diff=module._diff),
             around.How(module.check_mode, module._diff, True, run_command),
             _glue.locked(module, "guards", doing="changing guards"),
         )
@@ -64,8 +64,8 @@ def _nics(given: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, dict[str,
     return list(found.values())
 
 
-def _wanted(path: str, nic: t.Mapping[str, t.Any], present: bool) -> Wanted:
-    return Wanted(join_path(path, "allmulticast"), nic["mac"], present)
+def _desired(path: str, nic: t.Mapping[str, t.Any], present: bool) -> DesiredRule:
+    return DesiredRule(join_path(path, "allmulticast"), nic["mac"], present)
 
 
 def _concerns(nic: t.Mapping[str, t.Any], state: str) -> bool:

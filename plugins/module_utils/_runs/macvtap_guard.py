@@ -40,9 +40,12 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
             if one.link in host.new:
                 message = f"another link has got the name {one.link} while this task ran. Run it again"
                 raise MacvtapError(message, path=join_path(one.path, "link"))
-        return planner.plan(desired, host, links, persistent=params["persistent"])
+        # A link that is gone is known by its chain alone, which goes with the guard.
+        resolved[:] = resolved or [planner.resolved(one, host) for one in desired]
+        return planner.plan(resolved, host, links, persistent=params["persistent"])
 
     warnings: list[str] = []
+    resolved: list[options.Desired] = []
     table = Table()
     with _glue.locked(module, "guards", doing="changing guards"), contextlib.closing(table):
         known = Known(keeps=not module.check_mode)
@@ -60,12 +63,14 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
             roll_back=params["on_error"] == "rollback",
         )
         result = outcome.plan.result(diff=module._diff)
-        if not result["changed"]:
-            result["changed"] = host.refresh(check_mode=module.check_mode)
+        # Whatever has changed: what loads the guards may lack something all the same.
+        absent = {one.mac or "" for one in resolved if not one.present}
+        refreshed = host.refresh(check_mode=module.check_mode, absent=absent)
     states = planner.predicted(outcome.remaining, outcome.host)
     macs = [planner.mac_of(one, outcome.host) for one in desired if one.present]
     return {
         **result,
+        "changed": result["changed"] or refreshed,
         "guards": [planner.report(states[mac]) for mac in macs],
         "warnings": [*outcome.plan.warnings, *host.warnings, *warnings],
     }

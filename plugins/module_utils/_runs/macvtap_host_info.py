@@ -9,7 +9,7 @@ import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import after_release, hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
@@ -132,7 +132,7 @@ def _libvirt(uri: str, timeout: int, find: _Finder | None) -> tuple[dict[str, t.
     """Return whether libvirt answered; the networks, domains and outstanding requests; what ``find`` finds."""
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
-            host, outstanding = settled.observe(hv, None, timeout)
+            host, outstanding = after_release.observe(hv, None, timeout)
             networks = _networks(hv)
             pending = inspection.pending(outstanding) if hv.sees_requests else None
             addresses = _addresses(find, hv, host) if find else {}

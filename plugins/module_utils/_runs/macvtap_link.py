@@ -88,7 +88,7 @@ class _Stages:
 
     def inquire(self, links: Links) -> _Answers:
         cases = link_modes.cases(self._desired, links, check=self._switches.check)
-        modes, warnings = self._switches.settle(cases, links)
+        modes, warnings = self._switches.resolve_auto(cases, links)
         resolved = link_modes.resolve_modes(self._desired, modes)
         first = planner.plan(resolved, links, purge_group=self._purge_group)
         # Without a change it does not matter who holds a tap, or how the host is reached.

@@ -39,11 +39,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
     model,
     planner,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.choose_backend import PERSISTENCE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
-
-_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS)}
 
 
 class _Answers(t.NamedTuple):
@@ -186,8 +185,8 @@ def _entries(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str
         yield f"{option}[{index}]", {**given, **defaults}
 
 
-_LINKS = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": _PERSISTENCE}
-_SHIMS = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": _PERSISTENCE}
+_LINKS = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": PERSISTENCE}
+_SHIMS = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": PERSISTENCE}
 SPECIFICATION: _glue.Specification = {
     "argument_spec": {
         "name": {"type": "str"},
@@ -195,11 +194,11 @@ SPECIFICATION: _glue.Specification = {
         "vlans": {
             "type": "list",
             "elements": "dict",
-            "options": {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE},
+            "options": {**vlan_options.VLAN_OPTIONS, "persistence": PERSISTENCE},
         },
         "shims": {"type": "list", "elements": "dict", "options": _SHIMS},
         **_glue.with_defaults(LINK_OPTIONS, state="up"),
-        "persistence": {**_PERSISTENCE, "default": "auto"},
+        "persistence": {**PERSISTENCE, "default": "auto"},
         **_glue.shared("purge", "force", ALLOW, "lock_timeout", "on_error"),
     },
     "mutually_exclusive": [("name", "links")],

@@ -9,8 +9,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory, ways
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.ways import GROUPINGS, Rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import connections, inventory
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.connections import GROUPINGS, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 Values = t.Dict[str, t.Any]
@@ -22,7 +22,7 @@ def address(text: str, state: str = "confirmed", scope: str = "global") -> Value
 
 def first(found: Values, prefer: list[str], **rules: t.Any) -> str | None:
     """Return the address of a guest that is connected to."""
-    usable = ways.usable(found, Rules(ways.preferences(prefer, "prefer"), **rules))
+    usable = connections.usable(found, Rules(connections.preferences(prefer, "prefer"), **rules))
     return usable[0]["address"] if usable else None
 
 
@@ -68,7 +68,7 @@ def test_no_temporary_address_is_connected_to_if_it_is_known() -> None:
 
 def way(guest: Values, **rules: t.Any) -> tuple[str | None, bool]:
     """Return the address of a guest, and whether it is reached through its hypervisor."""
-    prefer = ways.preferences(["ipv4"], "")
+    prefer = connections.preferences(["ipv4"], "")
     ((found,), _warnings) = inventory.guests({"hv1": [guest]}, Rules(prefer, **rules))
     return found.address, found.jumps
 
@@ -78,14 +78,14 @@ def test_the_way_to_a_guest_that_the_hypervisors_shim_reaches() -> None:
     assert [way(one) for one in (near, far)] == [("192.0.2.7", False), ("192.0.2.8", False)]
     assert [way(one, jump="always")[1] for one in (near, far, guest())] == [True, True, True]
     assert [way(one, jump="shim")[1] for one in (near, far, guest())] == [True, False, False]
-    direct = ways.networks(["192.0.2.0/24"], "")
+    direct = connections.networks(["192.0.2.0/24"], "")
     assert way(near, jump="shim", direct=direct) == ("192.0.2.7", False)
 
 
 def test_an_address_of_two_guests_is_not_connected_to() -> None:
     shared, own = address("192.0.2.7"), address("2001:db8::7")
     first, second = guest(shared, own, uuid="u1"), guest({**shared, "state": "claimed"}, name="web2", uuid="u2")
-    prefer = ways.preferences(["ipv4", "ipv6"], "")
+    prefer = connections.preferences(["ipv4", "ipv6"], "")
 
     def found(**rules: t.Any) -> tuple[list[str | None], list[str]]:
         listed, warnings = inventory.guests({"hv1": [first], "hv2": [second]}, Rules(prefer, **rules))
@@ -101,13 +101,13 @@ def test_an_address_of_two_guests_is_not_connected_to() -> None:
 @pytest.mark.parametrize("text", ["ipv5", "192.0.2.7/24", ""])
 def test_what_is_no_preference(text: str) -> None:
     with pytest.raises(MacvtapError, match="is not ipv4, ipv6 or a network") as error:
-        ways.preferences(["ipv4", text], "prefer")
+        connections.preferences(["ipv4", text], "prefer")
     assert error.value.path == "prefer[1]"
 
 
 def listed(**reports: list[Values]) -> tuple[dict[str, str], list[str]]:
     """Return the hypervisor of each guest, and the warnings."""
-    found, warnings = inventory.guests(reports, Rules(ways.preferences(["ipv4"], "")))
+    found, warnings = inventory.guests(reports, Rules(connections.preferences(["ipv4"], "")))
     return {one.name: one.hypervisor for one in found}, warnings
 
 
@@ -217,7 +217,7 @@ def test_what_others_have_found_at_another_nic_of_the_guest_is_left_out() -> Non
 
 def proxy_command(**connection: t.Any) -> str:
     """Return the command that ssh runs, as it reads the options."""
-    option, text = shlex.split(ways.jump({"inventory_hostname": "hv1", **connection}))
+    option, text = shlex.split(connections.jump({"inventory_hostname": "hv1", **connection}))
     assert option == "-o"
     return text.partition("ProxyCommand=")[2]
 
@@ -250,7 +250,7 @@ def test_the_way_through_a_hypervisor() -> None:
 )
 def test_all_variables_that_ansible_connects_by(variable: Values, words: str) -> None:
     assert proxy_command(**variable) == f"ssh {words}"
-    assert variable.keys() <= {*ways.CONNECTION}
+    assert variable.keys() <= {*connections.CONNECTION}
 
 
 def test_nothing_in_the_variables_of_a_hypervisor_becomes_a_command() -> None:

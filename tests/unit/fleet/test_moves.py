@@ -89,9 +89,9 @@ def test_a_guest_to_keep_apart_that_there_is_not_is_said(
 )
 def test_a_host_whose_data_is_damaged_is_named(damage: Look) -> None:
     looks = {"hv1": look(web1=1024), "hv2": {**look(), **damage}}
-    with pytest.raises(AnsibleFilterError, match="host hv2: .*is not what macvtap_host_info returns"):
+    with pytest.raises(AnsibleFilterError, match=r"host hv2: .*is not what macvtap_host_info returns"):
         fleet_moves(looks, ["hv1"])
-    with pytest.raises(AnsibleFilterError, match="host hv2: .*is not what macvtap_host_info returns"):
+    with pytest.raises(AnsibleFilterError, match=r"host hv2: .*is not what macvtap_host_info returns"):
         fleet_moves(looks, homes={"web1": "hv2"})
 
 

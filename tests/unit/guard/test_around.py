@@ -37,6 +37,8 @@ class Guards:
     def __init__(self, *states: State, links: t.Sequence[GuestLink] = ()) -> None:
         self.host = Host({one.mac: one for one in states}, {one.name: one for one in links})
         self.warnings: list[str] = []
+        self.lacking = False
+        self.absent: list[t.Collection[str]] = []
 
     def observe(self) -> Host:
         return self.host
@@ -48,8 +50,10 @@ class Guards:
             assert step.after is not None
             self.host = replace(self.host, guards={**self.host.guards, step.target: step.after})
 
-    def refresh(self, **_how: bool) -> bool:
-        return False
+    def refresh(self, *, check_mode: bool, absent: t.Collection[str]) -> bool:
+        self.absent.append(absent)
+        lacking, self.lacking = self.lacking, self.lacking and check_mode
+        return lacking
 
     def remove_link(self, name: str) -> None:
         """Do as the kernel does if a link goes."""
@@ -134,6 +138,20 @@ def test_a_guard_does_not_go_with_a_link_whose_nic_gets_another() -> None:
 
     result = run(host, entry("old0", state="absent"), entry("new0", mac=A, state="up"), body=body)
     assert (host.macs, result["warnings"]) == ([A], ())
+
+
+@pytest.mark.usefixtures("owners")
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("changed", ["nothing", "the guard", "the NIC", "the guard that goes"])
+def test_what_loads_guards_is_made_whole_whatever_has_changed(changed: str, check_mode: bool) -> None:
+    host = Guards(*([] if changed == "the guard" else [guarded(A)]), *([guarded(B)] if "goes" in changed else []))
+    host.lacking = True
+    entries = entry(mac=A, state="up"), entry(mac=B, state="absent")
+    body = {**UNCHANGED, "changed": changed == "the NIC"}
+    assert run(host, *entries, body=lambda: body, check_mode=check_mode)["changed"] is True
+    assert (host.lacking, host.absent) == (check_mode, [{B}])
+    if not check_mode:
+        assert run(host, *entries, body=lambda: UNCHANGED)["changed"] is False
 
 
 class Refusing(Guards):

@@ -181,22 +181,55 @@ def test_what_cannot_be_stored_leaves_what_loads_guards_as_it_was(
 
     monkeypatch.setattr(_files, "write", failing)
     error = KeyboardInterrupt if fails == "signal" else MacvtapError
-    with pytest.raises(error), host.installer.storing(before, [*before, "52:54:00:00:0a:02"], []):
+    with pytest.raises(error), host.installer.storing([*before, "52:54:00:00:0a:02"], [], lambda: before):
         raise error("No space left on device")
     assert files(root) == there
 
 
 def test_what_is_stored_is_loaded(root: pathlib.Path) -> None:
     host, warnings = Host(root, failing="start"), list[str]()
-    with host.installer.storing([], MACS, warnings):
+    with host.installer.storing(MACS, warnings, list):
         assert host.commands == []
         assert (root / start_files.HOOK.lstrip("/")).exists()
     assert host.commands[0] == "systemctl daemon-reload"
     assert [one.split(" ")[0] for one in warnings] == ["libvirt", "systemd"]
-    with host.installer.storing(MACS, [], warnings):
+    with host.installer.storing([], warnings, lambda: MACS):
         assert (root / start_files.HOOK.lstrip("/")).exists()
     assert files(root) == {}
     # Nothing is put back that this did not do.
-    with pytest.raises(MacvtapError), Host(root).installer.storing(MACS, [], warnings):
+    with pytest.raises(MacvtapError), Host(root).installer.storing([], warnings, lambda: MACS):
         raise MacvtapError("No space left on device")
     assert files(root) == {}
+
+
+@pytest.mark.parametrize("there", [[], MACS], ids=["first", "more"])
+@pytest.mark.parametrize("macs", [[], [*MACS, "52:54:00:00:0a:02"]], ids=["removed", "stored"])
+def test_a_signal_right_after_they_were_stored_leaves_them_loaded(
+    root: pathlib.Path, there: list[str], macs: list[str]
+) -> None:
+    """What is to be undone of that is not known here: the task may keep what it has changed."""
+    if there:
+        Host(root).converge()
+    host, now = Host(root), [there]
+
+    def store() -> t.NoReturn:
+        now[0] = macs
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), host.installer.storing(macs, [], lambda: now[0]):
+        store()
+    assert host.installer.outdated(macs) is (not macs)
+    assert host.installer.installed() is bool(macs)
+    assert files(root) == {} or macs
+
+
+def test_what_is_stored_cannot_be_read_and_so_stays_loaded(root: pathlib.Path) -> None:
+    def damaged() -> list[str]:
+        raise MacvtapError("guards.json is not a file of this collection")
+
+    host = Host(root)
+    host.converge()
+    there = files(root)
+    with pytest.raises(MacvtapError, match="No space"), host.installer.storing(MACS, [], damaged):
+        raise MacvtapError("No space left on device")
+    assert files(root) == there

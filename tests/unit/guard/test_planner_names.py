@@ -58,3 +58,38 @@ def test_only_links_that_have_come_since_are_left_out(state: State, new: t.Any, 
     planned = Plan((changes.step_between(state, GUARDED),))
     assert planned.changed
     assert planner.without_new_links(planned, new).changed is left
+
+
+@pytest.mark.parametrize("address", [B, "52:54:00:ff:ff:ff"])
+def test_a_record_is_of_a_guard_that_is_planned_as_it_will_be_of_one_that_is_there(address: str) -> None:
+    """Of a guard that nftables had until it was flushed. Its guest has given its link another address."""
+    links = {**LINKS, "macvtap0": GuestLink("macvtap0", 7, address)}
+    host = Host({}, links, recorded={"macvtap0": A})
+    entries = [options.desired("guards[0]", {"mac": mac}) for mac in (B, A)]
+    planned = planner.plan(entries, host)
+    assert [step.after.links for step in planned.steps if step.after] == [("macvtap1",), ("macvtap0",)]
+    assert not planner.plan(entries, replace(host, guards=planner.predicted(planned, host))).changed
+    # A guard that is neither there nor planned has no link, and neither has one that is to go.
+    for others in ([], [options.desired("guards[1]", {"mac": A, "state": "absent"})]):
+        (step,) = planner.plan([entries[0], *others], host).steps
+        assert step.after is not None
+        assert step.after.links == (("macvtap0", "macvtap1") if address == B else ("macvtap1",))
+
+
+def test_a_record_outlives_only_a_guard_that_is_declared_absent_and_is() -> None:
+    host = Host({A: GUARDED}, LINKS, recorded={"macvtap0": A, "macvtap1": B, "gone0": B})
+    assert model.outlived(host, {A, B}) == {("macvtap1", 8): None}
+    assert model.outlived(host, {A}) == {}
+    assert model.outlived(host, ()) == {}
+
+
+def test_a_guard_that_goes_is_known_by_its_address_from_the_first_look_on() -> None:
+    """Of a link that is gone nothing is left but the chain, which goes with the guard."""
+    absent = options.desired("guards[0]", {"link": "macvtap0", "state": "absent"})
+    host = Host({A: GUARDED}, {}, (model.Binding("macvtap0", A, 7),))
+    found = planner.resolved(absent, host)
+    assert (found.mac, found.link, found.path) == (A, None, "guards[0]")
+    assert planner.plan([found], host).changed
+    assert not planner.plan([found], Host({}, {})).changed
+    present = options.desired("guards[0]", {"link": "macvtap0"})
+    assert planner.resolved(present, host) is present

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import replace
 
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import changes, programs
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, GuestLink, Host, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 A, B = "52:54:00:00:0a:01", "52:54:00:00:0a:02"
 OF_B = State(B, Guard(B), Guard(B), ("macvtap1",))
@@ -35,6 +37,14 @@ class Links:
         return os.open(os.devnull, os.O_RDONLY)
 
 
+def follow(made: programs.Programs, step: Step[State], host: Host) -> list[Step[State]]:
+    """Do what a run does, and return the step for each thing that was begun."""
+    begun: list[Step[State]] = []
+    for gone in (False, True):
+        made.follow([step], host, begun.append, gone=gone)
+    return begun
+
+
 @pytest.mark.parametrize("after", [OF_B, State(B)], ids=["present", "absent"])
 @pytest.mark.parametrize(
     ("guards", "recorded", "left"),
@@ -53,7 +63,7 @@ def test_the_address_alone_is_no_reason_to_take_a_program_off(
     links = {"macvtap0": GuestLink("macvtap0", 7, B), "macvtap1": GuestLink("macvtap1", 8, B)}
     made, found = programs.Programs(), Links(i7="drop", i8="drop")
     made._links = t.cast("t.Any", found)
-    made.follow([changes.step_between(OF_B, after)], Host(guards, links, recorded=recorded))
+    follow(made, changes.step_between(OF_B, after), Host(guards, links, recorded=recorded))
     assert {name for name, one in links.items() if one.index in found.on} == left | {*after.links}
 
 
@@ -65,5 +75,39 @@ def test_a_link_that_has_come_since_keeps_its_program_as_long_as_there_is_the_gu
     made, found = programs.Programs(), Links(i9="drop", i8="drop")
     made._links = t.cast("t.Any", found)
     host = Host({B: OF_B}, links, new=frozenset({"macvtap0"}))
-    made.follow([changes.step_between(OF_B, after)], host)
+    follow(made, changes.step_between(OF_B, after), host)
     assert {name for name, one in links.items() if one.index in found.on} == left
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "there", "left"),
+    [
+        # As a task does, and its undo.
+        (replace(OF_B, unchecked=("macvtap1",)), OF_B, None, "drop"),
+        (OF_B, replace(OF_B, unchecked=("macvtap1",)), "drop", None),
+        (replace(OF_B, unchecked=("macvtap1",)), OF_B, "count", "drop"),
+        # It lacks it before and after, and whatever it has instead is not this run's.
+        (replace(OF_B, unchecked=("macvtap1",)), replace(OF_B, unchecked=("macvtap1",), stored=None), "count", "count"),
+        (replace(OF_B, unchecked=("macvtap1",)), replace(OF_B, unchecked=("macvtap1",), stored=None), None, None),
+        (OF_B, State(B), "drop", None),
+        (replace(OF_B, stored=None), OF_B, "drop", "drop"),
+    ],
+)
+def test_what_changes_is_begun_right_before(before: State, after: State, there: str | None, left: str | None) -> None:
+    made, found = programs.Programs(), Links(**({"i8": there} if there else {}))
+    made._links = t.cast("t.Any", found)
+    step = changes.step_between(before, after)
+    begun = follow(made, step, Host({B: before}, {"macvtap1": GuestLink("macvtap1", 8, B)}))
+    assert found.on.get(8) == left
+    assert begun == ([step] if left != there else [])
+
+
+def test_what_was_taken_off_comes_back_with_the_guard() -> None:
+    """Of a guard whose rules others have removed, the program is left on its link, and so is after the undo."""
+    made, found = programs.Programs(), Links(i8="drop")
+    made._links = t.cast("t.Any", found)
+    host = Host({B: State(B, Guard(B))}, {"macvtap1": GuestLink("macvtap1", 8, B)})
+    follow(made, changes.step_between(host.guards[B], State(B)), host)
+    assert found.on == {}
+    follow(made, changes.step_between(State(B), host.guards[B]), replace(host, guards={}))
+    assert found.on == {8: "drop"}

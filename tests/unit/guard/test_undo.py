@@ -118,6 +118,39 @@ def test_a_removed_guard_comes_back_to_no_other_link(
     assert undone(journal, host_with(State(A), *links, others=others)) == State(A, COUNT, COUNT, back)
 
 
+@pytest.mark.parametrize("links", [[LATER], [REUSED], [LATER, LINK]], ids=["restarted", "reused", "second"])
+@pytest.mark.parametrize(
+    ("before", "begun", "active"),
+    [
+        (State(A, COUNT, COUNT, ("macvtap0",)), BOTH, COUNT),
+        # The guest was stopped when the run began.
+        (State(A, COUNT, COUNT), BOTH, COUNT),
+        # Or nftables was flushed, so that there was no rule to remove. Then it had no guard, if it was running.
+        (State(A, COUNT), [planner.STORE], COUNT),
+        (State(A, COUNT), BOTH, COUNT),
+        (State(A, None, COUNT, ("macvtap0",)), [planner.RULES], COUNT),
+    ],
+    ids=["running", "stopped", "flushed", "flushed, removed", "not stored"],
+)
+def test_a_removed_guard_comes_back_to_a_guest_that_has_started_meanwhile(
+    before: State, begun: t.Sequence[str], active: Guard, links: list[GuestLink]
+) -> None:
+    journal = journal_of(host_with(before, *([LINK] if LINK in links or before.links else [])), begun, state="absent")
+    back = tuple(sorted(one.name for one in links if one is not LINK or before.links))
+    assert undone(journal, host_with(State(A), *links)) == State(A, before.stored, active, back)
+    # It is another guest's by now, or not of this guard any more.
+    taken = [State(B, Guard(B), Guard(B), tuple(one.name for one in links))]
+    nothing = State(A, before.stored, before.active)
+    assert undone(journal, host_with(State(A), *links, others=taken)) == nothing
+    assert undone(journal, host_with(State(A), *(replace(one, mac=B) for one in links if one is not LINK))) == nothing
+
+
+def test_a_guard_that_was_not_removed_comes_to_no_link_by_the_undo() -> None:
+    before = State(A, COUNT)
+    journal = journal_of(host_with(before), [], state="absent")
+    assert undone(journal, host_with(before, LATER)) == before
+
+
 def test_only_links_that_the_run_has_added_are_taken_back() -> None:
     journal = journal_of(host_with(State(A, DROP, DROP), LINK), begun=[planner.RULES])
     now = host_with(State(A, DROP, DROP, ("macvtap0", "macvtap1")), LINK, LATER)

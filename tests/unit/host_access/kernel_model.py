@@ -12,7 +12,6 @@ from shims import BARE, WITH
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
-    INCOMPLETE_GROUP,
     SETTINGS,
     Address,
     Done,
@@ -21,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Shim,
     fields,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # What is left out, the kernel chooses.

@@ -14,7 +14,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     DHCP,
-    INCOMPLETE_GROUP,
     OWNER_ALIAS,
     SCOPE_LINK,
     SETTINGS,
@@ -23,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     DesiredShim,
     Route,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 
 from .planned import also, changes, plan, refused
 

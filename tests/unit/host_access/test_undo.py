@@ -14,7 +14,6 @@ from shims import ABSENT, BARE, ETH0, HOST0, WITH, want
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
-    INCOMPLETE_GROUP,
     OWNER_ALIAS,
     Address,
     DesiredShim,
@@ -25,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Shim,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.undo import undo
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 from .kernel_model import FOREIGN, HOSTS, THEIRS, Kernel, shown

@@ -81,3 +81,12 @@ def test_vlans_that_are_to_go_are_removed_after_the_links_on_them(
     assert [vlan["id"] for vlan in values["macvtap_links_vlans_last"]] == last
     tasks = [task["name"] for task in yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())]
     assert tasks.index("Remove VLAN links that are declared absent") > tasks.index("Manage macvtap links")
+
+
+@pytest.mark.parametrize("outer", [{}, {"queues": {"type": "dict"}}], ids=["option", "suboption"])
+def test_an_option_without_documentation_is_named(outer: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    new: dict[str, t.Any] = {"brand_new": {"type": "int"}}
+    options = {name: {**one, "options": new} for name, one in outer.items()} or new
+    monkeypatch.setattr(role_specs, "LINK_OPTIONS", options)
+    with pytest.raises(SystemExit, match=r"^document brand_new in plugins/doc_fragments/link_options.py first$"):
+        role_specs.links()

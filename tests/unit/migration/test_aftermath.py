@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import connection as domains
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, paused
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import aftermath, settling
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import aftermath, whereabouts
 
 IN_POST_COPY = ("PAUSED_POSTCOPY", "PAUSED_POSTCOPY_FAILED", "RUNNING_POSTCOPY", "RUNNING_POSTCOPY_FAILED")
 
@@ -45,9 +45,9 @@ def look(state: tuple[int, int], job: str = "") -> str:
 @pytest.mark.parametrize("job", ["", jobs.MIGRATION, jobs.INCOMING])
 def test_a_guest_with_its_memory_on_two_hosts_is_neither_here_nor_there(bindings: t.Any, reason: str, job: str) -> None:
     found = look(state_of(bindings, reason), job)
-    for other, stored in itertools.product(settling.STATES, (True, False)):
+    for other, stored in itertools.product(whereabouts.STATES, (True, False)):
         for both in ((found, other), (other, found), (found, found)):
-            assert settling.place(*both, running=True, was_stored_there=stored) == settling.UNDECIDED
+            assert whereabouts.place(*both, running=True, was_stored_there=stored) == whereabouts.UNDECIDED
     if reason in IN_POST_COPY:
         assert found == f"{reason.partition('_')[0].lower()} in post-copy"
 
@@ -55,14 +55,14 @@ def test_a_guest_with_its_memory_on_two_hosts_is_neither_here_nor_there(bindings
 @pytest.mark.parametrize(
     ("reason", "job", "expected"),
     [
-        ("RUNNING_BOOTED", "", settling.RUNNING),
-        ("RUNNING_MIGRATED", "", settling.RUNNING),
-        ("RUNNING_MIGRATION_CANCELED", "", settling.RUNNING),
-        ("RUNNING_CRASHED", "", settling.RUNNING),
-        ("RUNNING_BOOTED", jobs.MIGRATION, settling.MIGRATING),
-        ("PAUSED_USER", "", settling.PAUSED),
-        ("PAUSED_CRASHED", "", settling.PAUSED),
-        ("PAUSED_MIGRATION", jobs.INCOMING, settling.STANDS_BY),
+        ("RUNNING_BOOTED", "", whereabouts.RUNNING),
+        ("RUNNING_MIGRATED", "", whereabouts.RUNNING),
+        ("RUNNING_MIGRATION_CANCELED", "", whereabouts.RUNNING),
+        ("RUNNING_CRASHED", "", whereabouts.RUNNING),
+        ("RUNNING_BOOTED", jobs.MIGRATION, whereabouts.MIGRATING),
+        ("PAUSED_USER", "", whereabouts.PAUSED),
+        ("PAUSED_CRASHED", "", whereabouts.PAUSED),
+        ("PAUSED_MIGRATION", jobs.INCOMING, whereabouts.STANDS_BY),
     ],
 )
 def test_other_states(bindings: t.Any, reason: str, job: str, expected: str) -> None:
@@ -72,8 +72,8 @@ def test_other_states(bindings: t.Any, reason: str, job: str, expected: str) -> 
 def test_the_numbers_are_libvirts(bindings: t.Any) -> None:
     """The files have numbers, since the bindings of a host may lack a name, and the keeper may have none."""
     for reason in [*IN_POST_COPY, "PAUSED_STARTING_UP"]:
-        assert state_of(bindings, reason) in aftermath._UNSETTLED
-    assert len(aftermath._UNSETTLED) == len(IN_POST_COPY) + 1
+        assert state_of(bindings, reason) in aftermath._UNDECIDED_STATES
+    assert len(aftermath._UNDECIDED_STATES) == len(IN_POST_COPY) + 1
     for number, reason in (
         (domains._PAUSED_TO_MIGRATE, "PAUSED_MIGRATION"),
         (paused._PAUSED_TO_SAVE, "PAUSED_SAVE"),

@@ -52,10 +52,10 @@ class Connection:
 def test_the_host_is_named_that_could_not_be_asked(
     monkeypatch: pytest.MonkeyPatch, silent: int, said: str, error: Exception
 ) -> None:
-    monkeypatch.setattr(aftermath, "_SETTLE_SECONDS", -1.0)
+    monkeypatch.setattr(aftermath, "_RESOLVE_SECONDS", -1.0)
     monkeypatch.setattr(aftermath, "message_of", str)
     both = [Connection(error if number == silent else None) for number in range(2)]
-    found = aftermath.Aftermath(*t.cast("t.Any", both)).settled(GUEST)
+    found = aftermath.Aftermath(*t.cast("t.Any", both)).resolve(GUEST)
     assert found == f"{said} be asked: reset"
 
 

@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mountinfo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import disks
 
 if t.TYPE_CHECKING:
@@ -29,6 +30,8 @@ MOUNTS = r"""
 31 30 0:41 / /images rw,relatime - nfs4 filer:/images rw
 32 22 0:42 / /my\040images rw - ceph mon:/ rw
 """
+# The kernel escapes no other white space, and no other end of a line than \n.
+ODD = "33 22 0:43 / /no\u00a0break rw - nfs rw rw\n34 22 0:44 / /next\u2028line rw - cifs rw rw\n"
 
 
 def test_nothing_is_looked_up_on_a_file_system_of_another_host(
@@ -46,7 +49,10 @@ def test_nothing_is_looked_up_on_a_file_system_of_another_host(
         return readlink(path)
 
     monkeypatch.setattr(os, "readlink", followed)
-    kinds = {name: disks.kind_of(f"{tmp_path}/{name}", mounts) for name in ("images/a", "mnt/a", "web1.raw", "circle")}
+    kinds = {
+        name: disks.kind_of(f"{tmp_path}/{name}", _mountinfo.parse(mounts))
+        for name in ("images/a", "mnt/a", "web1.raw", "circle")
+    }
     assert kinds == {"images/a": "nfs4", "mnt/a": "nfs4", "web1.raw": "ext4", "circle": ""}
     assert not [path for path in asked if path.startswith(f"{tmp_path}/mnt")]
 
@@ -62,7 +68,9 @@ def test_only_files_that_are_written_to_count() -> None:
         ("/images/web1.raw", "nfs4"),
         ("/imagesold/web1.raw", "ext4"),
         ("/my images/a", "ceph"),
+        ("/no\u00a0break/a", "nfs"),
+        ("/next\u2028line/a", "cifs"),
     ],
 )
 def test_the_mount_that_has_a_file_says_its_type(path: str, kind: str) -> None:
-    assert disks.type_of(path, MOUNTS) == kind
+    assert disks.type_of(path, _mountinfo.parse(MOUNTS + ODD)) == kind

@@ -188,7 +188,10 @@ def test_an_older_destination_is_a_warning() -> None:
     [
         (Desired("web1", storage="copy"), "storage: libvirt cannot copy disks through its own connection"),
         (Desired("web1", on_timeout="post_copy"), "on_timeout: post_copy needs a connection from QEMU to QEMU"),
-        (Desired("web1", transport="tls", on_timeout="post_copy", live=False), "on_timeout: the guest does not run"),
+        (
+            Desired("web1", transport="tls", on_timeout="post_copy", live=False),
+            "on_timeout: post_copy requires live: true",
+        ),
     ],
 )
 def test_options_that_exclude_each_other(desired: Desired, message: str) -> None:
@@ -231,7 +234,9 @@ def test_where_a_guest_is_after_a_run_that_failed(now: Both, said: str) -> None:
 
 
 def test_a_guest_that_does_not_run_is_not_moved_to_where_nothing_is_stored() -> None:
-    assert refused(replace(MOVE, persistent=False), both(WEB1)).startswith("persistent: the guest does not run")
+    assert refused(replace(MOVE, persistent=False), both(WEB1)).startswith(
+        "persistent: false is only for a running guest"
+    )
 
 
 DISK = "/images/web1.qcow2"

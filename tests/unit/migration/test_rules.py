@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import pl
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, State
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import along, rule_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.model import Along
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import Rules, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.rule_planner import DesiredRule, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 A, B, C = (f"52:54:00:00:01:0{n}" for n in (1, 2, 3))
@@ -68,10 +68,10 @@ def test_what_has_changed_since_it_was_given_is_named() -> None:
     assert along.differing([{**given[0], "guard": {"rate": 1}}], kept) == [A]
 
 
-def planned(managed: t.Collection[str] | None, **wanted: bool) -> list[tuple[str, bool, bool]]:
+def planned(managed: t.Collection[str] | None, **desired: bool) -> list[tuple[str, bool, bool]]:
     macs = {"a": A, "b": B}
     rules = Rules(None if managed is None else frozenset(managed), "this host has no udev")
-    plan = rule_planner.plan([Wanted("nics[0]", macs[name], on) for name, on in wanted.items()], rules)
+    plan = rule_planner.plan([DesiredRule("nics[0]", macs[name], on) for name, on in desired.items()], rules)
     return [(change.target, change.before, change.after) for change in plan.changes]
 
 
@@ -83,9 +83,9 @@ def test_rules_are_written_and_removed_once() -> None:
 
 def test_a_host_without_udev_says_so() -> None:
     assert planned(None, a=True) == []
-    (warning,) = rule_planner.plan([Wanted("nics[0]", A, True)], Rules(None, "this host has no udev")).warnings
+    (warning,) = rule_planner.plan([DesiredRule("nics[0]", A, True)], Rules(None, "this host has no udev")).warnings
     assert warning == f"links of {A} get no rule for all multicast: this host has no udev"
-    assert rule_planner.plan([Wanted("nics[0]", A, False)], Rules(None, "none")).warnings == ()
+    assert rule_planner.plan([DesiredRule("nics[0]", A, False)], Rules(None, "none")).warnings == ()
 
 
 def test_the_rules_of_a_nic_that_a_domain_has_stay() -> None:
@@ -93,9 +93,9 @@ def test_the_rules_of_a_nic_that_a_domain_has_stay() -> None:
 
 
 def test_a_rollback_puts_back_what_was_changed_and_nothing_else() -> None:
-    wanted = [Wanted("nics[0]", A, True), Wanted("nics[1]", B, False)]
-    plan = rule_planner.plan(wanted, Rules(frozenset({B})))
-    journal: Journal[Wanted] = Journal()
+    desired = [DesiredRule("nics[0]", A, True), DesiredRule("nics[1]", B, False)]
+    plan = rule_planner.plan(desired, Rules(frozenset({B})))
+    journal: Journal[DesiredRule] = Journal()
     for step in plan.steps:
         journal.record(step)
     undone = rule_planner.undo(journal, Rules(frozenset({A})))
@@ -106,18 +106,18 @@ def test_a_rollback_puts_back_what_was_changed_and_nothing_else() -> None:
 
 def test_a_rule_that_was_edited_by_hand_stays() -> None:
     rules = Rules(frozenset({C}), modified=frozenset({A, B}))
-    wanted = [Wanted("nics[0]", A, True), Wanted("nics[1]", B, False), Wanted("nics[2]", C, False)]
-    plan = rule_planner.plan(wanted, rules)
+    desired = [DesiredRule("nics[0]", A, True), DesiredRule("nics[1]", B, False), DesiredRule("nics[2]", C, False)]
+    plan = rule_planner.plan(desired, rules)
     assert [change.target for change in plan.changes] == [C]
     (warning,) = plan.warnings
     assert warning.startswith(f"the udev rules of {A}, {B} were edited by hand, and stay as they are.")
-    assert rule_planner.plan([Wanted("nics[0]", C, False)], rules).warnings == ()
+    assert rule_planner.plan([DesiredRule("nics[0]", C, False)], rules).warnings == ()
 
 
 def test_a_rollback_leaves_what_was_edited_since() -> None:
-    journal: Journal[Wanted] = Journal()
+    journal: Journal[DesiredRule] = Journal()
     for step in rule_planner.plan(
-        [Wanted("nics[0]", A, True), Wanted("nics[1]", B, False)], Rules(frozenset({B}))
+        [DesiredRule("nics[0]", A, True), DesiredRule("nics[1]", B, False)], Rules(frozenset({B}))
     ).steps:
         journal.record(step)
     for edited in ({A}, {B}, {A, B}):

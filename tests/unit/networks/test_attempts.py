@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import adapter, declare, run
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.guard import Guard
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.restart_watch import RestartWatch
 
 NAMES = ("lan", "san")
 RPC = 39
@@ -45,7 +45,7 @@ def stored(model: Model) -> dict[str, t.Any]:
 def test_what_a_later_attempt_has_stored_is_put_back_if_libvirts_answer_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Guard, "restarting", lambda *_of: contextlib.nullcontext(lambda: None))
+    monkeypatch.setattr(RestartWatch, "restarting", lambda *_of: contextlib.nullcontext(lambda: None))
     links = {name: Link(name, index=index) for index, name in enumerate(("eth0", "eth1"), 2)}
     monkeypatch.setattr(adapter, "_links", lambda _names: links)
     model = Model()

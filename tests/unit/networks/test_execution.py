@@ -27,7 +27,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import
     run,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import resolve
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.guard import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     DEFINED,
     RESTARTED,
@@ -36,6 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     UPDATED,
     Network,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.restart_watch import RestartWatch
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 UUID = "a3e5b5d5-8ed1-4f0e-8f80-3a8e36d9ac0c"
@@ -59,8 +59,8 @@ def model() -> Model:
 
 @pytest.fixture
 def networks(model: Model, monkeypatch: pytest.MonkeyPatch) -> adapter.Networks:
-    # The guard is another process, and has another model.
-    monkeypatch.setattr(Guard, "restarting", lambda *_of: contextlib.nullcontext(lambda: None))
+    # The restart watch is another process, and has another model.
+    monkeypatch.setattr(RestartWatch, "restarting", lambda *_of: contextlib.nullcontext(lambda: None))
     links = {name: Link(name, index=index) for index, name in enumerate(("eth0", "eth1"), 2)}
     monkeypatch.setattr(adapter, "_links", lambda _names: links)
     libvirt = fake_networks.module(model)
@@ -249,7 +249,7 @@ def test_a_transient_network_is_transient_again_after_a_rollback(
     assert shown(model) == before
 
 
-def test_the_guard_starts_what_a_killed_run_has_left_stopped(model: Model) -> None:
+def test_the_restart_watch_starts_what_a_killed_run_has_left_stopped(model: Model) -> None:
     has(model, "stored", "active")
     libvirt = fake_networks.module(model)
     left = {UUID: False, OTHER: False}
@@ -261,7 +261,7 @@ def test_the_guard_starts_what_a_killed_run_has_left_stopped(model: Model) -> No
     assert (left, model.nets[UUID].live is None) == ({}, False)
 
 
-def test_the_guard_has_nothing_to_do_with_what_was_stopped_and_is_active_again(model: Model) -> None:
+def test_the_restart_watch_has_nothing_to_do_with_what_was_stopped_and_is_active_again(model: Model) -> None:
     has(model, "stored", "active")
     libvirt = fake_networks.module(model)
     left = {UUID: True}
@@ -281,5 +281,5 @@ def test_the_guard_has_nothing_to_do_with_what_was_stopped_and_is_active_again(m
         (["stops a", "stopped a", "star"], {"a": True}),
     ],
 )
-def test_the_guard_knows_what_the_run_has_started_again(lines: list[str], left: dict[str, bool]) -> None:
+def test_the_restart_watch_knows_what_the_run_has_started_again(lines: list[str], left: dict[str, bool]) -> None:
     assert restarter.read([f"{line}\n" for line in lines]) == left

@@ -28,8 +28,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
-DEVICE = r"sys-subsystem-net-devices-br\x2d0.device"
-
 
 def test_udevs_names_of_links_with_alternative_names(tmp_path: pathlib.Path) -> None:
     root = Root(tmp_path)

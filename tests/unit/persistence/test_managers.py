@@ -87,18 +87,36 @@ def test_the_file_has_all_that_ip_can_set() -> None:
     ]
 
 
-@pytest.mark.parametrize("row", [one for one in ROWS.values() if one.kept], ids=lambda one: one.field)
-def test_every_persistent_attribute_of_the_table_is_in_the_file(row: Row) -> None:
-    values: dict[str, t.Any] = {
-        "bool": row.field != "promiscuous",
-        "int": 500,
-        "str": "eui64",
-        "list": frozenset({MAC}),
-    }
-    fields: dict[str, t.Any] = {"mode": "passthru" if row.field == "promiscuous" else "source", "mac": None}
-    fields[row.field] = values[row.type]
-    result = " ".join(lines(desired(**fields)))
-    assert f" {row.ip}" in f" {result}"
+# Words that are no choices of an option.
+TEXTS = {"mac": (MAC, "52:54:00:00:00:02"), "alias": ("one", "another")}
+
+
+def two_values(row: Row) -> tuple[t.Any, t.Any]:
+    if row.type == "bool":
+        return True, False
+    if row.type == "list":
+        return frozenset({"52:54:00:00:00:01"}), frozenset({"52:54:00:00:00:01", "52:54:00:00:00:02"})
+    if row.type == "int":
+        least, most = t.cast("tuple[int, int]", row.range)
+        return least, (least + most) // 2
+    return (row.choices[0], row.choices[1]) if row.choices else TEXTS[row.field]
+
+
+def lines_with(row: Row, value: t.Any) -> list[str]:
+    modes = {"promiscuous": "passthru", "source_macs": "source"}
+    return lines(desired(**{"mode": modes.get(row.field, "bridge"), row.field: value}))
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda one: one.field)
+def test_each_value_of_an_attribute_that_is_kept_is_in_the_file(row: Row) -> None:
+    one, other = two_values(row)
+    assert one != other
+    assert (lines_with(row, one) != lines_with(row, other)) is row.kept
+    if row.kept and row.type != "bool":
+        # Neither of them is what is written without the option, and what is written is the value.
+        written = {line for value in (one, other) for line in lines_with(row, value)} - set(lines_with(row, None))
+        shown = {str(text) for value in (one, other) for text in (value if row.type == "list" else (value,))}
+        assert {text for text in shown if any(text in line.split() for line in written)} == shown
 
 
 def test_many_source_addresses_are_split_into_requests() -> None:

@@ -24,7 +24,7 @@ PKI = "/etc/pki"
 # Where libvirt and QEMU look, in PKI: the authority's certificate, and by role what it certifies and the private key.
 LIBVIRT_FILES = {"CA/cacert.pem": "ca", "libvirt/{role}cert.pem": "cert", "libvirt/private/{role}key.pem": "key"}
 QEMU_FILES = {"qemu/ca-cert.pem": "ca", "qemu/{role}-cert.pem": "cert", "qemu/{role}-key.pem": "key"}
-SSH_PORT, TLS_PORT = 22, 16514
+SSH_PORT = 22
 SSH_CONFIG = """\
 IdentitiesOnly yes
 IdentityAgent none

@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 GROUPINGS = ("hypervisor", "uplink", "vlan", "segment", "network", "mode", "state")
 # When to connect through the hypervisor.
-JUMPS = NEVER, ALWAYS, SHIM = ("never", "always", "shim")
+NEVER, ALWAYS, SHIM = ("never", "always", "shim")
 
 # The variables that say how Ansible connects to a host by ssh. Of several that are set, it uses the last one.
 _HOST = ("ansible_host", "ansible_ssh_host")

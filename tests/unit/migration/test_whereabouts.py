@@ -8,8 +8,8 @@ import itertools
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import settling
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.settling import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import whereabouts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.whereabouts import (
     ABSENT,
     HERE,
     MIGRATING,
@@ -52,7 +52,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration.settl
     ],
 )
 def test_a_guest_that_ran(here: str, there: str, place: str) -> None:
-    assert settling.place(here, there, running=True) == place
+    assert whereabouts.place(here, there, running=True) == place
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_a_guest_that_ran(here: str, there: str, place: str) -> None:
     [(STORED, ABSENT, HERE), (STORED, STORED, HERE), (ABSENT, STORED, THERE), (RUNNING, ABSENT, UNDECIDED)],
 )
 def test_a_guest_that_is_only_stored(here: str, there: str, place: str) -> None:
-    assert settling.place(here, there, running=False) == place
+    assert whereabouts.place(here, there, running=False) == place
 
 
 def test_a_guest_goes_on_here_if_the_destination_had_it_stored_before() -> None:
-    assert settling.place(STANDS_BY, STORED, running=True, was_stored_there=True) == RESUME
+    assert whereabouts.place(STANDS_BY, STORED, running=True, was_stored_there=True) == RESUME
 
 
 def test_a_guest_is_resumed_only_where_no_other_host_can_have_it() -> None:
     for here, there in itertools.product(STATES, STATES):
-        if settling.place(here, there, running=True) == RESUME:
+        if whereabouts.place(here, there, running=True) == RESUME:
             assert there in (ABSENT, STORED)

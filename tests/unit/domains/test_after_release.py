@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import settled
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import after_release
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     HELD,
     RELEASED,
@@ -42,12 +42,12 @@ def request(state: str, **more: t.Any) -> dict[str, t.Any]:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settled, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(after_release, "_PAUSE_SECONDS", 0)
 
 
 def test_a_held_nic_is_waited_for_and_then_one_that_comes_back() -> None:
     guests = Guests([request(HELD)], [request(RELEASED, returns="nic")], [])
-    assert settled.observe(guests, ["web1"], FOREVER)[1] == []
+    assert after_release.observe(guests, ["web1"], FOREVER)[1] == []
     assert guests.looks == 3
 
 
@@ -65,5 +65,5 @@ def test_a_held_nic_is_waited_for_and_then_one_that_comes_back() -> None:
 )
 def test_what_no_waiting_completes_is_returned_at_once(seconds: int, one: dict[str, t.Any]) -> None:
     guests = Guests([one])
-    assert settled.observe(guests, ["web1"], seconds)[1] == [one]
+    assert after_release.observe(guests, ["web1"], seconds)[1] == [one]
     assert guests.looks == 1

@@ -16,7 +16,7 @@ STATES = (ABSENT, STORED, RUNNING, PAUSED, STANDS_BY, MIGRATING, SPLIT) = (
     "paused in post-copy",
 )
 # Where it is: on the destination; here, where it still is or goes on; on both; or not decided yet.
-PLACES = (THERE, HERE, RESUME, TWICE, UNDECIDED) = ("there", "here", "resume", "twice", "")
+THERE, HERE, RESUME, TWICE, UNDECIDED = "there", "here", "resume", "twice", ""
 
 
 def place(here: str, there: str, *, running: bool, was_stored_there: bool = False) -> str:

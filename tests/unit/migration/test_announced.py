@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import announcing, heard
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._migration import announced, announcing
 
 A, B = "52:54:00:00:01:01", "52:54:00:00:01:02"
 NIC = Iface(A, values={"source": "eth0", "mode": "bridge", "target": "macvtap0"})
@@ -27,14 +27,14 @@ def nic(
     fault: str | None = None,
     *,
     complete: bool = True,
-) -> heard.Nic:
+) -> announced.Nic:
     links = {one.name: one for one in (link, uplink) if one is not None}
-    (found,) = heard.nics(guest, links, {A: fault}, complete=complete)
+    (found,) = announced.nics(guest, links, {A: fault}, complete=complete)
     return found
 
 
 def test_a_guest_that_runs_with_its_links_is_announced() -> None:
-    assert nic() == heard.Nic(A, "macvtap0", 7, "eth0")
+    assert nic() == announced.Nic(A, "macvtap0", 7, "eth0")
     assert nic().is_announced
     # A backup does not move it.
     assert nic(replace(GUEST, job="backup")).is_announced
@@ -92,7 +92,7 @@ def test_a_trusted_guest_is_announced_by_the_address_that_it_has_chosen() -> Non
 
 def test_nics_of_other_types_are_left_out() -> None:
     bridged = Domain("web1", running=True, live=(Iface(A, "bridge", {}, "br0"),))
-    assert heard.nics(bridged, {}, {}, complete=True) == []
+    assert announced.nics(bridged, {}, {}, complete=True) == []
 
 
 def test_the_frame_is_the_one_that_qemu_sends() -> None:

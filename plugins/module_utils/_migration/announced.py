@@ -17,7 +17,7 @@ _UNKNOWN_HOLDER = "it is not known who holds its tap open, because not all proce
 
 @dataclass(frozen=True)
 class Nic:
-    """A NIC, its ``link`` and that link's ``index``, and the ``uplink``; None where there is none.
+    """A NIC, its ``link`` and that link's ``index``, and the ``uplink``; None, and index 0, where there is none.
 
     ``silent`` is why it is not announced although nothing is wrong, and ``fault`` what is wrong; "" for neither.
     """

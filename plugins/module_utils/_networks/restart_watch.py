@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Starts the guard: a process beside the run that starts a network again if the run is killed while it is stopped.
+"""Starts the restart watch: a process that starts a network again if the run is killed while it is stopped.
 
 libvirt cannot restart a network in one request. A run that is killed between the two would leave it inactive, so that
 no guest on it starts any more.
@@ -21,8 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import
 _SECONDS = 5
 
 
-class Guard:
-    """The guard of one run. It is started before the first network is stopped, and ends with the run."""
+class RestartWatch:
+    """The restart watch of one run. It is started before the first network is stopped, and ends with the run."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -34,7 +34,7 @@ class Guard:
 
         The context is a function, which is to be called once the network is stopped.
 
-        :raises MacvtapError: the guard does not start. Nothing was done yet.
+        :raises MacvtapError: the watch does not start. Nothing was done yet.
         """
         if self._process is None:
             self._process = self._start(name)
@@ -43,13 +43,13 @@ class Guard:
         self._write(f"{restarter.STARTED} {uuid}")
 
     def close(self) -> None:
-        """End the guard: this run knows in which state it leaves the networks."""
+        """End the watch: this run knows in which state it leaves the networks."""
         if self._process is None:
             return
         self._write(restarter.ENDED)
         process, self._process = self._process, None
         with contextlib.suppress(OSError):
-            # An error of flushing is one of a guard that has ended.
+            # An error of flushing is one of a watch that has ended.
             t.cast("t.IO[str]", process.stdin).close()
         t.cast("t.IO[str]", process.stdout).close()
         try:
@@ -59,7 +59,7 @@ class Guard:
             process.wait()
 
     def _write(self, line: str) -> None:
-        # A guard that was killed guards nothing, and the run itself goes on.
+        # A watch that was killed starts nothing, and the run itself goes on.
         with contextlib.suppress(OSError):
             stdin = t.cast("t.IO[str]", t.cast("subprocess.Popen[str]", self._process).stdin)
             stdin.write(f"{line}\n")
