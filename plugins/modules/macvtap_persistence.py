@@ -34,9 +34,11 @@ description:
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would disconnect it now.
   - What would disconnect the host at the next boot is refused, as M(linuxvirt.macvtap.macvtap_link) and
     M(linuxvirt.macvtap.vlan_link) refuse what would disconnect it now.
-  - So is taking a link from networkd or NetworkManager that has addresses or routes of the host, or Ansible's
-    connection, and that the manager configures now. To have networkd configure such a link, put its addresses into a
-    drop-in, such as C(/etc/systemd/network/05-macvtap-eth0.20.network.d/address.conf).
+  - So is removing the configuration of a link that a guest uses, or of a VLAN link that other links are on, because it
+    is declared absent or purged. See O(force).
+  - Taking a link from networkd or NetworkManager that has addresses or routes of the host, or Ansible's connection, and
+    that the manager configures now, is refused as well. To have networkd configure such a link, put its addresses into
+    a drop-in, such as C(/etc/systemd/network/05-macvtap-eth0.20.network.d/address.conf).
   - Nothing is reloaded that could disconnect the host. The files take effect at the next boot. systemd reloads its
     units. networkd reloads its files if only files for these links can have changed, and none of a link that it
     configures now and that the host needs.
@@ -44,6 +46,7 @@ description:
     most. A shim that has an address is left alone.
   - Files of earlier versions, by which a network manager created the links, are removed after the new ones are written.
   - The first line of each file marks it as managed. Other files are never changed; one in the way fails the task.
+    A copy of the file of an uplink, such as C(eth0.bak), is left alone too, with a warning.
   - All files are written, or none.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
@@ -93,7 +96,7 @@ options:
         type: str
         choices: [802.1Q, 802.1ad]
       mac:
-        description: MAC address. The default is the parent's.
+        description: MAC address. The default is the link's current one, or the parent's at that boot if it has that.
         type: str
       mtu:
         description: MTU.
@@ -233,6 +236,18 @@ options:
       - The configuration of a VLAN link stays while a configured link, such as a shim, is on it. A warning says so.
     type: bool
     default: false
+  force:
+    description:
+      - Remove the configuration of links that are declared absent or purged even if a process holds the tap of such a
+        macvtap link open, or if that is unknown, or if links that stay are on such a VLAN link. The next boot does not
+        create them.
+      - Otherwise this is refused, as M(linuxvirt.macvtap.macvtap_link) and M(linuxvirt.macvtap.vlan_link) refuse to
+        remove these links now. Links on a VLAN link count unless they are to leave it, so declare them in the same
+        task. With O(purge) and O(group), those are also the macvtap links of the group.
+      - O(persistence=none) leaves a link to something else, and does not require this.
+    type: bool
+    default: false
+    version_added: 1.0.0
   allow_host_disconnect:
     description:
       - Allow configuration that removes IP addresses or routes of the host at the next boot, or may cut off Ansible's

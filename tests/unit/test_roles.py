@@ -12,6 +12,8 @@ import pytest
 import yaml
 from support import ROOT
 
+ALLOW = "allow_host_disconnect"
+
 
 @pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda role: role.name)
 def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role: pathlib.Path) -> None:
@@ -29,6 +31,23 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
     for name in specs:
         assert f"| `{name}` |" in readme
         assert name in used
+
+
+@pytest.mark.parametrize("tasks", ["main", "absent"])
+@pytest.mark.parametrize("role", ["macvtap_links", "macvtap_host_access"])
+def test_what_is_written_for_the_next_boot_is_forced_as_the_links_are(role: str, tasks: str) -> None:
+    """Or the next boot would lack what a module has left alone, and what was forced would come back."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for task in yaml.safe_load((ROOT / f"roles/{role}/tasks/{tasks}.yml").read_text()):
+        for module, options in task.items():
+            if module.startswith("linuxvirt.macvtap."):
+                found.setdefault(module.rpartition(".")[2], []).append(options)
+    written = found.pop("macvtap_persistence")
+    needed = {name for those in found.values() for options in those for name in options} & {"force", ALLOW}
+    assert ALLOW in needed
+    assert ("force" in needed) is (role == "macvtap_links")
+    for options in written:
+        assert {name: options.get(name) for name in needed} == {name: f"{{{{ {role}_{name} }}}}" for name in needed}
 
 
 def names_set_by(tasks: t.Any) -> set[str]:

@@ -78,36 +78,62 @@ class _Resolver:
         parent = parents.resolve(entry, self.links)
         self._once(f"VLAN {entry.id} ({entry.protocol}) of {parent.name}", entry.path, "id")
         current = vlans.current(entry, self.links)
-        stored = self.stored.get(current.name) if current else None
-        if current is not None and not vlan_model.is_managed(current) and (stored is None or stored.kind == SHIM):
+        if current is not None and not vlan_model.is_managed(current) and not self._is_stored(entry, current.name):
             # Something else has created it, and will at the next boot.
             self._once(current.name, entry.path)
-            self.decisions[current.name] = Decision(entry)
+            self._decide(current.name, Decision(entry, other=True))
             return
         name = vlans.name_of(entry, parent)
         self._once(name, entry.path)
-        mtu, alias = _mtu(entry.mtu, current), vlan_model.OWNER_ALIAS
-        link = DesiredLink(name, entry.path, entry.state, mac=entry.mac, mtu=mtu, alias=alias, kind="vlan")
+        # vlan_link moves a link of this name here, with its address.
+        named = self.links.get(name)
+        there = named if named is not None and vlan_model.is_managed(named) else current
+        mac, mtu, alias = entry.mac or _own_mac(there, self.links), _mtu(entry.mtu, current), vlan_model.OWNER_ALIAS
+        link = DesiredLink(name, entry.path, entry.state, mac=mac, mtu=mtu, alias=alias, kind="vlan")
         key = self._key(entry, name, parent)
         self._add(entry, backend, Desired(link, parent, key, vlan=(entry.protocol, entry.id)))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=entry.id))
 
     def _absent_vlan(self, entry: DesiredVlan) -> None:
-        """Find the VLAN by its parent and VLAN ID, whatever its name is."""
+        """Find the VLAN by its parent and VLAN ID, whatever its name is: a name may be another link's by now."""
         parent = parents.lookup(entry.parent, self.links)
-        names = {name for name, one in self.stored.items() if _is_vlan(entry, one, parent)}
+        names = {name for name, one in self.stored.items() if entry.name in (None, name) and self._is_vlan(entry, one)}
         current = vlans.current(entry, self.links)
-        names |= {current.name} if current is not None else set()
-        for name in sorted(names) or [entry.default_name if parent is None else vlans.name_of(entry, parent)]:
+        shown = {current.name} if current is not None else set()
+        for name in sorted(names | shown) or [entry.default_name if parent is None else vlans.name_of(entry, parent)]:
             self._once(name, entry.path)
-            self.decisions[name] = Decision(entry)
+            self._decide(name, Decision(entry, other=name not in names and not self._is_stored(entry, name)))
+
+    def _decide(self, name: str, decision: Decision) -> None:
+        """Note a decision under which nothing is created, unless there is one on what is written under the name."""
+        if name not in self.decisions or self.decisions[name].other:
+            self.decisions[name] = decision
+
+    def _is_stored(self, entry: DesiredVlan, name: str) -> bool:
+        """Whether what is written under this name is the VLAN. Of earlier versions' files the name alone is known."""
+        one = self.stored.get(name)
+        return one is not None and model.is_kind(one.kind, entry) and (not one.text or self._is_vlan(entry, one))
+
+    def _is_vlan(self, entry: DesiredVlan, one: StoredLink) -> bool:
+        """Whether ``one`` has the parent, VLAN ID and protocol of ``entry``."""
+        if f" type vlan protocol {entry.protocol} id {entry.id}\n" not in one.text:
+            return False
+        parent = parents.lookup(entry.parent, self.links)
+        names = {*parents.spellings(entry.parent), f"altname:{entry.parent}"}
+        if parent is not None:
+            names |= {parent.name, parent.mac or "", parent.permanent_mac or "", parent.pci or ""}
+            names |= {f"altname:{name}" for name in parent.altnames}
+        on = one.key if one.parent == UPLINK else one.parent
+        # A name and an address may be those of one uplink. That cannot be seen while it is missing.
+        unclear = parent is None and (":" in on) != (":" in entry.parent) and entry.name == one.name
+        return on in names or (unclear and parents.lookup(on.removeprefix("altname:"), self.links) is None)
 
     def link(self, entry: DesiredLink | DesiredShim, backend: str) -> None:
         netns = entry.netns if isinstance(entry, DesiredLink) else None
         self._once(f"{netns}/{entry.name}" if netns else entry.name, entry.path)
         if entry.state == "absent" or netns is not None:
             # In this network namespace there may be another link of the name.
-            self.decisions.setdefault(entry.name, Decision(entry))
+            self._decide(entry.name, Decision(entry))
             if entry.state != "absent" and backend != "none":
                 what = f"{entry.name} will not exist after a reboot, because it is in the network namespace {netns}"
                 self.warnings.append(f"{what}. Set persistence: none for it to silence this")
@@ -143,11 +169,19 @@ class _Resolver:
                 raise parents.required(entry.name, path)
             return parent
         parent = parents.find(entry.parent, self.links, path=path, exclude=entry.name)
-        decision = self.decisions.get(parent.name)
-        if decision is not None and decision.absent and vlan_model.is_managed(parent):
+        decision = self._removing(parent)
+        if decision is not None:
             where = f"{parent.name} is declared absent in {decision.entry.path}"
             raise MacvtapError(f"{where}. Use another link, or set state: absent here too", path=path)
         return parent
+
+    def _removing(self, link: Link) -> Decision | None:
+        """Return the decision by which the VLAN link is to be removed, None if it stays or is no such link."""
+        decision = self.decisions.get(link.name)
+        if decision is None or not decision.absent or not isinstance(decision.entry, DesiredVlan):
+            return None
+        removed = vlan_model.is_managed(link) and vlans.current(decision.entry, self.links) == link
+        return decision if removed else None
 
     def _key(self, entry: model.Entry, name: str, parent: Link) -> str:
         """Return what identifies the parent of the link ``name`` at boot: what the user declared, if udev has it then.
@@ -183,7 +217,7 @@ class _Resolver:
         stored = self.stored.get(name)
         backend = choose_backend.choose(asked, kind, self.host, path)
         if backend is None:
-            unchanged = asked == "auto" and stored is not None and (stored.kind == SHIM) == (kind == SHIM)
+            unchanged = asked == "auto" and stored is not None and stored.kind in ("", kind)
             if unchanged and stored and stored.key:
                 # systemd may run at the next boot, as in an image that is being built.
                 backend = model.SYSTEMD if model.TEMPLATE in self.host.files else model.IFUPDOWN
@@ -197,14 +231,12 @@ class _Resolver:
         self.decisions[name] = Decision(entry, backend, desired)
 
 
-def _is_vlan(entry: DesiredVlan, one: StoredLink, parent: Link | None) -> bool:
-    names = {entry.parent, _mac.canonical(entry.parent)}
-    if parent is not None:
-        names |= {parent.name, parent.mac, parent.permanent_mac, parent.pci}
-        names |= {f"altname:{name}" for name in parent.altnames}
-    on = one.key if one.parent == UPLINK else one.parent
-    same = f" type vlan protocol {entry.protocol} id {entry.id}\n" in one.text
-    return same and on in names and entry.name in (None, one.name)
+def _own_mac(current: Link | None, links: t.Mapping[str, Link]) -> str | None:
+    """Return the MAC address that a VLAN link has and its parent has not: the next boot would give it the parent's."""
+    parent = links.get((current.parent if current else None) or "")
+    if current is None or parent is None:
+        return None
+    return None if current.mac in (parent.mac, parents.own_mac(parent, links)) else current.mac
 
 
 def _mtu(mtu: int | None, current: Link | None) -> int | None:

@@ -27,10 +27,8 @@ _ATTRIBUTES = tuple(field.name for field in fields(Attributes))
 
 def of_plan(resolved: Resolved, host: Host, planned: Plan[File]) -> list[Disruption]:
     """Return what the ``resolved`` links take from the host, and what its links lose by the planned files."""
-    after = predicted(planned, host.files)
-    paths = {name: one.entry.path for name, one in resolved.decisions.items()}
-    gone = list(_unconfigured(host, after, paths))
-    released = _released(host, after, paths)
+    gone = list(unconfigured(resolved, host, planned))
+    released = _released(host, predicted(planned, host.files), _paths(resolved, host))
     names = {one.link for one in gone}
     return [*of_links(resolved.links, host.links), *gone, *(one for one in released if one.link not in names)]
 
@@ -78,16 +76,24 @@ def _at_boot(desired: Desired, links: Links) -> Step[Link]:
     return Step(link.name, before, after, changes, path=link.path)
 
 
-def _unconfigured(host: Host, after: t.Mapping[str, File], paths: t.Mapping[str, str]) -> t.Iterator[Disruption]:
+def unconfigured(resolved: Resolved, host: Host, planned: Plan[File]) -> t.Iterator[Disruption]:
     """Yield the links that exist, and that the next boot no longer creates."""
-    before = written_of(host.files.values())
-    for name in sorted(before.keys() - written_of(after.values()).keys()):
+    before, after = written_of(host.files.values()), written_of(predicted(planned, host.files).values())
+    paths = _paths(resolved, host)
+    for name in sorted(before.keys() - after.keys()):
         link, kind = host.links.get(name), before[name].kind
         if link is None or link.kind not in ("macvtap", "vlan") or kind not in ("", link.kind):
             continue
         if link.kind == "macvtap" or vlan_model.is_managed(link):
             # Otherwise something else creates it.
             yield Disruption(name, Loss.UNCONFIGURED, paths.get(name, "purge"))
+
+
+def _paths(resolved: Resolved, host: Host) -> dict[str, str]:
+    """Return the options that decide on what is written under a name."""
+    stored = written_of(host.files.values())
+    decisions = resolved.decisions.items()
+    return {name: one.entry.path for name, one in decisions if name not in stored or one.replaces(stored[name].kind)}
 
 
 def _released(host: Host, after: t.Mapping[str, File], paths: t.Mapping[str, str]) -> t.Iterator[Disruption]:

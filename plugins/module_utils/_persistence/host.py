@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import make_links, model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import copies, make_links, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, NETWORKMANAGER, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -59,20 +59,26 @@ def observe(links: Links, root: str = "/") -> Host:
     # Of a manager that starts at boot and does not run now, nothing is known.
     known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
     managed = {index for index, file in by_networkd.items() if file is not None and "-macvtap-" not in file}
+    managed |= by_networkmanager.keys()
+    free = frozenset(
+        link.name
+        for link in links.values()
+        if not link.kind and link.netns is None and not {link.name, *link.altnames} & named
+        if link.index not in managed
+    )
+    files = ours(root)
+    copied = copies.of(files, links)
     return Host(
         links=links,
-        files=ours(root),
+        files={path: file for path, file in files.items() if path not in copied},
+        copies=copied,
         networkd=by_networkd,
         networkmanager=by_networkmanager,
         udev_names=dict(_udev_names(links, root)),
         enabled=enabled,
         extended=frozenset(found[1] for found in map(_EXTENDED.fullmatch, drop_ins) if found),
-        unmanaged=frozenset(
-            link.name
-            for link in links.values()
-            if known and not link.kind and link.netns is None and not {link.name, *link.altnames} & named
-            if link.index not in managed | by_networkmanager.keys()
-        ),
+        unmanaged=free if known else frozenset(),
+        unclear=frozenset() if known else free,
         ifupdown2=os.path.isdir(under(root, "/usr/share/ifupdown2")),
         interfaces_sourced=sourced,
         systemd=systemd,
@@ -91,7 +97,7 @@ def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, r
 def ours(root: str) -> dict[str, File]:
     found = {}
     for pattern in model.PATTERNS:
-        for path in glob.glob(under(root, pattern)):
+        for path in sorted(glob.glob(under(root, pattern))):
             shown = "/" + os.path.relpath(path, root)
             file = _file_store.read(path, shown)
             # An editor may have removed its own meanwhile.

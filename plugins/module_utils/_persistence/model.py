@@ -48,6 +48,16 @@ PATTERNS = (
 Entry = t.Union[DesiredLink, DesiredVlan, access_model.DesiredShim]
 
 
+def is_kind(kind: str, entry: Entry) -> bool:
+    """Whether what is written with this kind can be what ``entry`` declares.
+
+    Earlier versions did not write the kind of all links, but of shims they did.
+    """
+    if isinstance(entry, access_model.DesiredShim):
+        return kind == SHIM
+    return kind in ("", "vlan" if isinstance(entry, DesiredVlan) else "macvtap")
+
+
 @dataclass(frozen=True)
 class Declared:
     """A link as the user declared it, and the backend that is to create it at boot."""
@@ -77,17 +87,22 @@ class Desired:
 class Decision:
     """The result for a declared link: ``desired`` is created at boot by ``backend``; None if nothing creates it.
 
-    ``unchanged``: what an earlier run wrote for it stays.
+    ``unchanged``: what an earlier run wrote for it stays. ``other``: what is written under its name is another link.
     """
 
     entry: Entry
     backend: str | None = None
     desired: Desired | None = None
     unchanged: bool = False
+    other: bool = False
 
     @property
     def absent(self) -> bool:
         return self.entry.state == "absent"
+
+    def replaces(self, kind: str) -> bool:
+        """Whether it decides on what is written under its name, of this kind ("" if an earlier version has no kind)."""
+        return self.desired is not None or (not self.other and is_kind(kind, self.entry))
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,8 @@ class Host:
 
     links: Links = field(repr=False)
     files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
+    # Files of uplinks that a user has copied, not among ``files``, each with the path of the original.
+    copies: t.Mapping[str, str] = field(default_factory=dict)
     # By the index of each link that networkd knows: the file by which it manages it, None if it does not.
     networkd: t.Mapping[int, str | None] = field(default_factory=dict)
     # By the index of each link that NetworkManager manages: the UUID of the active profile.
@@ -106,8 +123,9 @@ class Host:
     enabled: tuple[str, ...] = ()
     # Links for whose networkd file of ours a user has a drop-in.
     extended: frozenset[str] = frozenset()
-    # Links that no manager has, so that none would set them up.
+    # Links that no manager has, so that none would set them up, and those of which that is not known.
     unmanaged: frozenset[str] = frozenset()
+    unclear: frozenset[str] = frozenset()
     # Whether ifupdown2 reads interfaces(5), and whether that includes our file.
     ifupdown2: bool = False
     interfaces_sourced: bool = False

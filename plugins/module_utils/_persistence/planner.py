@@ -15,9 +15,11 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
     conflicts,
+    copies,
     managers,
     model,
     systemd_unit,
@@ -96,8 +98,10 @@ class _Files:
         self.managed = managed
         self.purge = purge
         self.desired = {one.link.name: one for one in resolved.links}
-        self.stored, self.up = systemd_unit.parse(managed.values())
-        self.warnings: list[str] = []
+        self.stored, self.was_up = systemd_unit.parse(managed.values())
+        self.up = self.was_up
+        self.warnings = [copies.warning(*one) for one in sorted(host.copies.items())]
+        copies.check_written_once(managed, self._stays)
         self.remaining = self._remaining()
 
     def after(self) -> dict[str, File]:
@@ -167,7 +171,7 @@ class _Files:
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written for a link stays as it is, apart from links on it."""
         decision = self.resolved.decisions.get(name)
-        if decision is not None and isinstance(decision.entry, DesiredShim) == (kind == SHIM):
+        if decision is not None and decision.replaces(kind):
             return decision.unchanged
         return kind == SHIM or not self.purge
 
@@ -178,12 +182,12 @@ class _Files:
         """
         remaining = {name for name, one in self.stored.items() if self._stays(name, one.kind)}
         while True:
-            parents = {name: one.parent.name for name, one in self.desired.items()}
-            parents.update((name, self.stored[name].parent) for name in remaining - self.desired.keys())
-            missing = (self.stored.keys() & set(parents.values())) - remaining - self.desired.keys()
+            on = {name: one.parent.name for name, one in self.desired.items()}
+            on.update((name, self.stored[name].parent) for name in remaining - self.desired.keys())
+            missing = (self.stored.keys() & set(on.values())) - remaining - self.desired.keys()
             for name in sorted(missing):
-                on = join_names(sorted(one for one, parent in parents.items() if parent == name))
-                message = f"{name} is the parent of {on}, which could not be created at the next boot without it"
+                names = join_names(sorted(one for one, parent in on.items() if parent == name))
+                message = f"{name} is the parent of {names}, which could not be created at the next boot without it"
                 decision = self.resolved.decisions.get(name)
                 if decision is not None and decision.absent:
                     raise MacvtapError(f"{message}. Remove the configuration of that first", path=decision.entry.path)
@@ -192,6 +196,15 @@ class _Files:
                 return remaining
             remaining |= missing
 
+    def _note_uplink(self, one: Desired) -> None:
+        """Note whether the program sets up the uplink of a link. Where that is unclear, it stays as it is written."""
+        up = one.parent.name in self.host.unmanaged
+        if one.parent.name in self.host.unclear:
+            # It may be written by something else that identifies it.
+            uplinks = [parents.lookup(key.removeprefix("altname:"), self.host.links) for key in self.was_up]
+            up = one.key in self.was_up or one.parent in uplinks
+        self.up = self.up | {one.key} if up else self.up - {one.key}
+
     def _links(self) -> dict[str, systemd_unit.StoredLink]:
         """Return the links that the program creates, and note the uplinks that it sets up."""
         links = {name: one for name, one in self.stored.items() if name in self.remaining}
@@ -199,8 +212,7 @@ class _Files:
             on_link = one.parent.name in links or one.parent.name in self.desired
             links[name] = systemd_unit.stored_link(one, one.parent.name if on_link else UPLINK)
             if not on_link:
-                self.up.discard(one.key)
-                self.up |= {one.key} if one.parent.name in self.host.unmanaged else set()
+                self._note_uplink(one)
         links = systemd_unit.by_uplink(links)
         conflicts.check({name: one.link.path for name, one in self.desired.items()}, links, self.host.links)
         return links

@@ -50,7 +50,7 @@ def check_link(desired: Desired, links: Links, stored: systemd_unit.StoredLink |
         what, options = ("shim", "shims") if stored.kind == SHIM else ("link", "links or vlans")
         message = f"{link.name} is configured as a {what}. Choose another name, or set state: absent in {options} first"
         raise MacvtapError(message, path=join_path(path, "name"))
-    _check_name_is_free(desired, links, managed=stored is not None)
+    _check_name_is_free(desired, links, managed=stored is not None and stored.kind in ("", link.kind))
     # A parent that does not exist yet is as it was declared.
     if parent.index:
         check_parent = vlan_validate.check_parent if link.kind == "vlan" else validate.check_parent

@@ -27,6 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import copies
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host as persistence
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner as persistence_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
@@ -56,15 +57,17 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         "networks": None if networks is None else report.networks(networks),
         "domains": report.domains(domains),
         "pending": pending,
-        "written": _written(),
+        "written": _written(links),
         **_guards(counters=module.params["guests"]),
         **addresses,
     }
 
 
-def _written() -> list[dict[str, t.Any]]:
+def _written(links: Links) -> list[dict[str, t.Any]]:
     """Return the links that are created at boot, by name, from what macvtap_persistence wrote."""
-    written = persistence_planner.written_of(persistence.ours("/").values())
+    files = persistence.ours("/")
+    copied = copies.of(files, links)
+    written = persistence_planner.written_of(file for path, file in files.items() if path not in copied)
     return [{"name": name, "kind": one.kind or None} for name, one in sorted(written.items())]
 
 

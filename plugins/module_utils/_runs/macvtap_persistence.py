@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    holders,
     ip_commands,
     netlink,
     options,
@@ -31,8 +32,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import disruptions, host, model, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    disruptions,
+    host,
+    in_use,
+    model,
+    planner,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.choose_backend import PERSISTENCE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
 
@@ -74,10 +82,18 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         def plan(current: Host, _answers: _Answers | None = None) -> Plan[File]:
             return planner.plan(entries(current), current, purge=purges_links)
 
+        def check_unused(resolved: Resolved, current: Host, planned: Plan[File]) -> None:
+            """Ask who uses the links whose configuration goes: macvtap_link and vlan_link would leave those alone."""
+            if not params["force"]:
+                found = in_use.removals(resolved, current, planned, params["group"] if purges_links else None)
+                taps = {tap.key: tap for one in found for tap in one.taps}
+                in_use.check(found, holders.of(session.with_taps(taps)))
+
         def inquire(current: Host) -> _Answers:
             resolved, planned = planner.resolved_of(entries(current), current), plan(current)
             lost = disruptions.of_plan(resolved, current, planned)
             configured = disruptions.by_networkd(current, planned)
+            check_unused(resolved, current, planned)
             # How the host is reached matters only if something may be taken from it.
             reach = monitor.observe() if lost or configured else Reach()
             warnings = reachability.check(lost, reach, current.links, allowed=params[ALLOW])
@@ -183,7 +199,7 @@ SPECIFICATION: _glue.Specification = {
         "shims": {"type": "list", "elements": "dict", "options": _SHIMS},
         **_glue.with_defaults(LINK_OPTIONS, state="up"),
         "persistence": {**PERSISTENCE, "default": "auto"},
-        **_glue.shared("purge", ALLOW, "lock_timeout", "on_error"),
+        **_glue.shared("purge", "force", ALLOW, "lock_timeout", "on_error"),
     },
     "mutually_exclusive": [("name", "links")],
 }
