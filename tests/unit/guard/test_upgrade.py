@@ -20,7 +20,7 @@ MACS = ["52:54:00:00:0a:01"]
 # The program of a former version fails with parts of another one.
 FORMER_PROGRAM = f"""{HEADER}
 import sys
-sys.path[0:0] = [sys.path[0]]
+sys.dont_write_bytecode = True
 for name in {[pathlib.Path(one).stem for one in start_files.FORMER_PARTS]!r}:
     assert __import__(name).FORMER
 """
