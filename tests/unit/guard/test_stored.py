@@ -85,7 +85,7 @@ def test_the_file_comes_back_to_the_byte(tmp_path: pathlib.Path, name: str, form
     before, planned = State(A, made._stored_guards()[A], GUARD), State(A, after, after)
     made._write([step_between(before, planned)])
     assert made._stored_guards() == {B: OTHER, **({A: after} if after else {})}
-    made._write([step_between(planned, before)])
+    made._write([back(planned, before)])
     assert file.read_text() == text
 
 
@@ -100,8 +100,13 @@ def test_what_others_write_meanwhile_stays(tmp_path: pathlib.Path) -> None:
     others = {B: store.entry_of(OTHER)}
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps({"guards": others}))
-    made._write([step_between(planned, before)])
+    made._write([back(planned, before)])
     assert json.loads(file.read_text()) == {"guards": {A: entry, **others}}
+
+
+def back(after: State, before: State) -> t.Any:
+    """Return the step that undoes the one from ``before`` to ``after``."""
+    return step_between(after, before)
 
 
 def undone(before: State, after: State, now: Host, begun: t.Sequence[str] = (planner.RULES, planner.STORE)) -> t.Any:
