@@ -111,7 +111,7 @@ class Host:
 
     links: Links = field(repr=False)
     files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
-    # Files of uplinks that a user has copied, not among ``files``, each with the path of the original.
+    # Files of uplinks that a user has copied, not among ``files``, each with the path of the original, or "".
     copies: t.Mapping[str, str] = field(default_factory=dict)
     # By the index of each link that networkd knows: the file by which it manages it, None if it does not.
     networkd: t.Mapping[int, str | None] = field(default_factory=dict)
