@@ -195,6 +195,7 @@ options:
   netns:
     description:
       - A link in another network namespace is not created at boot. A warning says so unless O(persistence=none).
+        If the module's own network namespace has a macvtap link of this name, the configuration of that stays.
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.

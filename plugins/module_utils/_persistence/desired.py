@@ -131,14 +131,15 @@ class _Resolver:
     def link(self, entry: DesiredLink | DesiredShim, backend: str) -> None:
         netns = entry.netns if isinstance(entry, DesiredLink) else None
         self._once(f"{netns}/{entry.name}" if netns else entry.name, entry.path)
+        current = self.links.get(entry.name)
         if entry.state == "absent" or netns is not None:
-            # In this network namespace there may be another link of the name.
-            self._decide(entry.name, Decision(entry))
+            # What is written is for the host's own network namespace. A link of the name stays there, so that does, too.
+            here = current is not None and current.kind == "macvtap"
+            self._decide(entry.name, Decision(entry, other=netns is not None and (entry.state == "absent" or here)))
             if entry.state != "absent" and backend != "none":
                 what = f"{entry.name} will not exist after a reboot, because it is in the network namespace {netns}"
                 self.warnings.append(f"{what}. Set persistence: none for it to silence this")
             return
-        current = self.links.get(entry.name)
         parent = self._parent(entry, current)
         key = self._key(entry, entry.name, parent)
         # The kernel would choose another MAC address at each boot.

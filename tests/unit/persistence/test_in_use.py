@@ -77,7 +77,6 @@ def test_what_stays_or_is_left_to_something_else_is_not_asked_about() -> None:
     there, held = after(host(TAP), link(), link("mt1", mac=None)), {"mt0": QEMU}
     for declared in (link(), link(mode="private"), link(parent="eth1"), link(backend="none"), link("mt1", mac=None)):
         assert not used(there, declared, held=held)
-    assert used(there, link(netns="red", path="links[7]"), held=held).startswith("links[7]: mt0 is in use")
     assert used(there, link("mt1", mac=None), purge=True, held=held)
 
 
@@ -152,3 +151,22 @@ def test_a_vlan_in_a_vlan() -> None:
     both = (vlan(state="absent"), vlan("eth0.20", 5, name="inner", state="absent"))
     assert "macvtap0 is on it" in used(there, *both)
     assert not used(replace(there, links=host(VLAN, inner).links), *both)
+
+
+@pytest.mark.parametrize("state", ["up", "absent"])
+def test_a_link_of_another_namespace_takes_nothing_from_the_link_of_its_name(state: str) -> None:
+    """macvtap_link leaves the host's own link alone, so the next boot must create it."""
+    elsewhere = link(netns="red", state=state)
+    there = after(host(TAP), link())
+    assert not planner.plan([elsewhere], there).changed
+    assert used(there, elsewhere, purge=True, held={"mt0": QEMU}).startswith("purge: mt0 is in use")
+    # It is on a VLAN, which vlan_link leaves alone, too.
+    on_vlan = after(host(VLAN, ON_VLAN), vlan())
+    assert "mt0 is on it" in used(on_vlan, vlan(state="absent"), elsewhere)
+    # No such link is there, so what is written is of one that has moved.
+    gone = after(host(), link())
+    assert planner.plan([elsewhere], gone).changed is (state == "up")
+    another_kind = replace(gone, links=host(replace(VLAN, name="mt0")).links)
+    assert planner.plan([elsewhere], another_kind).changed is (state == "up")
+    assert not planner.plan([elsewhere, link()], gone).changed
+    assert not planner.plan([link(), elsewhere], gone).changed
