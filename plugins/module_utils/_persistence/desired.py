@@ -223,13 +223,13 @@ class _Resolver:
                 # systemd may run at the next boot, as in an image that is being built.
                 backend = model.SYSTEMD if model.TEMPLATE in self.host.files else model.IFUPDOWN
             self.unwritten += [name] if asked == "auto" else []
-            self.decisions[name] = Decision(entry, backend, unchanged=unchanged)
+            self.decisions[name] = Decision(entry, backend, unchanged=unchanged, parent=desired.parent.name)
             return
         validate.check_link(desired, self.host.links, stored)
         validate.check_keywords(desired, self.host.keywords)
         if desired.shim is not None and desired.shim.dhcp4:
             desired = replace(desired, manager=choose_backend.lease_by(asked, desired.parent, self.host, path))
-        self.decisions[name] = Decision(entry, backend, desired)
+        self.decisions[name] = Decision(entry, backend, desired, parent=desired.parent.name)
 
 
 def _own_mac(current: Link | None, links: t.Mapping[str, Link]) -> str | None:

@@ -89,7 +89,7 @@ def _leaves(link: Link, resolved: Resolved, group: int | None) -> bool:
         return link.kind == "macvtap" and group is not None and link.group == group
     if decision.absent:
         return True
-    return decision.desired is not None and decision.desired.parent.name != link.parent
+    return decision.parent not in (None, link.parent)
 
 
 def _netns(decision: Decision) -> str | None:

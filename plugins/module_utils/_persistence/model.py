@@ -88,6 +88,7 @@ class Decision:
     """The result for a declared link: ``desired`` is created at boot by ``backend``; None if nothing creates it.
 
     ``unchanged``: what an earlier run wrote for it stays. ``other``: what is written under its name is another link.
+    ``parent``: the name of the link that it is to be on, whatever creates it; None if that does not change.
     """
 
     entry: Entry
@@ -95,6 +96,7 @@ class Decision:
     desired: Desired | None = None
     unchanged: bool = False
     other: bool = False
+    parent: str | None = None
 
     @property
     def absent(self) -> bool:

@@ -110,6 +110,13 @@ def test_a_vlan_that_links_are_on(how: str, above: tuple[Link, ...], why: str) -
 LEAVING: dict[str, tuple[list[Declared], bool, int | None]] = {
     "absent": ([vlan(state="absent"), link(state="absent")], False, None),
     "moved": ([vlan(state="absent"), link(parent="eth1")], False, None),
+    "moved, and created by something else": ([vlan(state="absent"), link(parent="eth1", backend="none")], False, None),
+    "moved to a new VLAN": ([vlan(state="absent"), vlan(id=30), link(parent="eth0.30", backend="none")], False, None),
+    "moved to a VLAN of something else": (
+        [vlan(state="absent"), vlan(id=30, backend="none"), link(parent="eth0.30", backend="none")],
+        False,
+        None,
+    ),
     "purged": ([], True, 7),
     "purged, and the VLAN absent": ([vlan(state="absent")], True, 7),
 }
@@ -136,7 +143,13 @@ def test_a_written_link_that_is_purged_leaves_its_vlan_whatever_its_group() -> N
 
 def test_a_declared_link_stays_on_a_vlan_whatever_creates_it() -> None:
     there = after(host(VLAN, ON_VLAN), vlan(), link(parent="eth0.20"))
-    assert "mt0 is on it" in used(there, link(parent="eth0.20", backend="none"), purge=True)
+    for parent in ("eth0.20", None):
+        assert "mt0 is on it" in used(there, link(parent=parent, backend="none"), purge=True)
+    # Nothing can create links on this host at boot.
+    unwritten = after(host(VLAN, ON_VLAN), vlan())
+    left = replace(unwritten, systemd=False, networkd={}, networkmanager={}, enabled=(), interfaces_sourced=False)
+    assert "mt0 is on it" in used(left, link(parent=None), vlan(state="absent"))
+    assert not used(left, link(parent="eth1"), vlan(state="absent"))
     # A purged shim is removed by another role, later.
     on_it = replace(SHIM, parent="eth0.20", parent_index=9)
     shimmed = after(host(VLAN, on_it), vlan())
