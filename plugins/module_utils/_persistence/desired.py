@@ -133,7 +133,7 @@ class _Resolver:
         self._once(f"{netns}/{entry.name}" if netns else entry.name, entry.path)
         current = self.links.get(entry.name)
         if entry.state == "absent" or netns is not None:
-            # What is written is for the host's own network namespace. A link of the name stays there, so that does, too.
+            # What is written is for the host's own network namespace, and stays while a link of the name stays there.
             here = current is not None and current.kind == "macvtap"
             self._decide(entry.name, Decision(entry, other=netns is not None and (entry.state == "absent" or here)))
             if entry.state != "absent" and backend != "none":

@@ -36,16 +36,17 @@ def used(
     purge: bool = False,
     group: int | None = None,
     held: t.Mapping[str, Holders] | None = None,
+    check_mode: bool = False,
 ) -> str:
-    """Return why this is refused, "" if it is not."""
+    """Return why this is refused, or in check mode the warnings, "" if there is neither."""
     resolved, planned = planner.resolved_of(declared, there), planner.plan(declared, there, purge=purge)
     found = in_use.removals(resolved, there, planned, group)
     asked = {tap.key for one in found for tap in one.taps}
+    asked_of = {name: who for name, who in (held or {}).items() if name in asked}
     try:
-        in_use.check(found, {name: who for name, who in (held or {}).items() if name in asked})
+        return "; ".join(in_use.check(found, asked_of, check_mode=check_mode))
     except MacvtapError as exc:
         return str(exc)
-    return ""
 
 
 @pytest.mark.parametrize("how", GONE)
@@ -183,3 +184,31 @@ def test_a_link_of_another_namespace_takes_nothing_from_the_link_of_its_name(sta
     assert planner.plan([elsewhere], another_kind).changed is (state == "up")
     assert not planner.plan([elsewhere, link()], gone).changed
     assert not planner.plan([link(), elsewhere], gone).changed
+
+
+@pytest.mark.parametrize("how", GONE)
+@pytest.mark.parametrize(
+    "above", [(GUESTS,), (GUESTS, replace(SHIM, name="macvtap1", parent="eth0.20", parent_index=9))]
+)
+def test_in_check_mode_an_earlier_task_has_not_removed_the_nics_on_a_vlan(how: str, above: tuple[Link, ...]) -> None:
+    there = after(host(VLAN, ON_VLAN, *above), vlan(), link(parent="eth0.20"))
+    declared, purge, path = GONE[how]
+    text = used(there, *declared, purge=purge, held={"mt0": Holders()}, check_mode=True)
+    on_it = "macvtap0, macvtap1 are on it" if len(above) > 1 else "macvtap0 is on it"
+    assert text == (
+        f"eth0.20 is in use: {on_it}. Without check mode, removing the configuration of eth0.20 is refused, unless an "
+        "earlier task has removed that"
+    )
+    refused = f"eth0.20 is in use, and removing its configuration would break that at the next boot: {on_it}. Fix that"
+    assert refused in used(there, *declared, purge=purge)
+    # No other task removes these.
+    for other in (Link("wg0", 15, "vxlan", under=9), replace(VLAN, name="inner", index=16, parent_index=9)):
+        more = replace(there, links={**there.links, other.name: other})
+        assert f"{other.name} are on it. Fix that" in used(more, *declared, purge=purge, check_mode=True)
+    port = replace(
+        there, links={**there.links, "eth0.20": replace(VLAN, master="br0"), "br0": Link("br0", 15, "bridge")}
+    )
+    assert "is in use, and " in used(port, *declared, purge=purge, check_mode=True)
+    assert "mt0 open" in used(there, vlan(state="absent"), link(parent="eth1"), held={"mt0": QEMU}, check_mode=True)
+    text = used(there, *declared, purge=purge, held={"mt0": QEMU}, check_mode=True)
+    assert text.startswith(f"{path or 'vlans[0]'}: eth0.20 is in use, ")
