@@ -11,13 +11,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     MACVLAN_KINDS,
     DesiredLink,
     Holders,
     Link,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import disruptions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
@@ -51,7 +52,7 @@ def removals(resolved: Resolved, host: Host, planned: Plan[File], group: int | N
     for name, path in gone.items():
         link = host.links[name]
         above = list(parents.standing_on(link, host.links))
-        leaving = [one for one in above if one.name in gone or _leaves(one, resolved, group)]
+        leaving = [one for one in above if one.name in gone or _leaves(one, resolved, host, group)]
         on_it = tuple(one for one in above if one not in leaving)
         taps = tuple(one for one in (link, *leaving) if one.kind == "macvtap")
         found.append(Removal(link, path, on_it, taps))
@@ -99,13 +100,14 @@ def _is_left_to_others(link: Link, resolved: Resolved) -> bool:
     return decision is not None and decision.replaces(link.kind) and not decision.absent and not _netns(decision)
 
 
-def _leaves(link: Link, resolved: Resolved, group: int | None) -> bool:
+def _leaves(link: Link, resolved: Resolved, host: Host, group: int | None) -> bool:
     """Whether a link that is not written is declared absent, moves to another parent, or is purged."""
     decision = resolved.decisions.get(link.name)
     if decision is None or not decision.replaces(link.kind):
         return link.kind == "macvtap" and group is not None and link.group == group
     if decision.absent:
-        return True
+        # A VLAN of another parent or ID may have had its name.
+        return not isinstance(decision.entry, DesiredVlan) or vlans.current(decision.entry, host.links) == link
     return decision.parent not in (None, link.parent)
 
 

@@ -17,7 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 from .cut_off import SHIM, TAP, VLAN, host
-from .planned import after, link, vlan
+from .planned import LINKS, after, link, vlan
 from .planned_shims import shim
 
 QEMU = Holders((Holder(7, "qemu-system-x86", "web1"),))
@@ -212,3 +212,40 @@ def test_in_check_mode_an_earlier_task_has_not_removed_the_nics_on_a_vlan(how: s
     assert "mt0 open" in used(there, vlan(state="absent"), link(parent="eth1"), held={"mt0": QEMU}, check_mode=True)
     text = used(there, *declared, purge=purge, held={"mt0": QEMU}, check_mode=True)
     assert text.startswith(f"{path or 'vlans[0]'}: eth0.20 is in use, ")
+
+
+STALE = {
+    "another parent": vlan("eth1", name="prod"),
+    "another parent, by its address": vlan(str(LINKS["eth1"].mac), name="prod"),
+    "another parent, by its alternative name": vlan("lan-d", name="prod"),
+    "another VLAN ID": vlan(id=30, name="prod"),
+    "another protocol": vlan(protocol="802.1ad", name="prod"),
+}
+
+
+@pytest.mark.parametrize("what", STALE)
+def test_what_is_written_of_a_vlan_whose_name_another_one_has_by_now(what: str) -> None:
+    """vlan_link does not touch that, and it was not created from these files."""
+    prod, tap = replace(VLAN, name="prod"), replace(ON_VLAN, parent="prod")
+    there = after(host(), STALE[what])
+    now = replace(there, links=host(prod, tap).links)
+    gone = replace(STALE[what], entry=replace(t.cast("t.Any", STALE[what].entry), state="absent"))
+    assert planner.plan([gone], now).changed
+    assert not used(now, gone, held={"mt0": QEMU})
+    assert not used(now, purge=True, held={"mt0": QEMU})
+    # It is on a VLAN that goes, and stays there.
+    outer = replace(VLAN, name="outer", index=30, parent="eth2", parent_index=4, vlan_id=7)
+    inside = host(outer, replace(prod, parent="outer", parent_index=30)).links
+    both = after(replace(now, links=inside), vlan("eth2", 7, name="outer"))
+    assert "prod is on it" in used(both, gone, vlan("eth2", 7, name="outer", state="absent"))
+
+
+@pytest.mark.parametrize("written", ["eth0", str(LINKS["eth0"].mac), "lan-a", "0000:03:00.0"])
+def test_what_is_written_of_a_vlan_is_that_vlan_whatever_its_parent_is_called(written: str) -> None:
+    prod, tap = replace(VLAN, name="prod"), replace(ON_VLAN, parent="prod")
+    now = replace(after(host(), vlan(written, name="prod")), links=host(prod, tap).links)
+    assert "mt0 is on it" in used(now, vlan(name="prod", state="absent"))
+    # The uplink may have another name by now, which is not known.
+    renamed = {name: replace(one, name="lan0") if name == "eth0" else one for name, one in now.links.items()}
+    unclear = replace(now, links={("lan0" if name == "eth0" else name): one for name, one in renamed.items()})
+    assert "is in use" in used(unclear, purge=True, held={"mt0": QEMU})
