@@ -113,3 +113,10 @@ def test_in_check_mode_what_a_teardown_has_only_predicted_keeps_no_vlan(
     values = {"macvtap_links_force": False, "ansible_check_mode": check, **results}
     assert environment.from_string(force).render(values) is forced
     assert environment.from_string(force).render({**values, "macvtap_links_force": True}) is True
+
+
+def test_a_link_that_a_guest_takes_during_a_teardown_keeps_its_configuration() -> None:
+    """The module for the links fails then, and what follows is not run."""
+    modules = [module for task in yaml.safe_load((ROLE / "tasks" / "absent.yml").read_text()) for module in task]
+    order = [name.rpartition(".")[2] for name in modules if name.startswith("linuxvirt.")]
+    assert order == ["macvtap_link", "vlan_link", "macvtap_persistence", "macvtap_persistence"]
