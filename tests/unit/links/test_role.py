@@ -111,8 +111,9 @@ def test_in_check_mode_what_a_teardown_has_only_predicted_keeps_no_vlan(
     force = by_module["linuxvirt.macvtap.vlan_link"]["linuxvirt.macvtap.vlan_link"]["force"]
     results = {f"macvtap_{part}_result": {"changed": part == changed} for part in ("networks", "links", changed)}
     values = {"macvtap_links_force": False, "ansible_check_mode": check, **results}
-    assert environment.from_string(force).render(values) is forced
-    assert environment.from_string(force).render({**values, "macvtap_links_force": True}) is True
+    render: t.Callable[[t.Any], t.Any] = environment.from_string(force).render
+    assert render(values) is forced
+    assert render({**values, "macvtap_links_force": True}) is True
 
 
 def test_a_link_that_a_guest_takes_during_a_teardown_keeps_its_configuration() -> None:
