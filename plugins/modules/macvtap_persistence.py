@@ -195,6 +195,7 @@ options:
   netns:
     description:
       - A link in another network namespace is not created at boot. A warning says so unless O(persistence=none).
+        If the module's own network namespace has a macvtap link of this name, the configuration of that stays.
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.
@@ -243,7 +244,8 @@ options:
         create them.
       - Otherwise this is refused, as M(linuxvirt.macvtap.macvtap_link) and M(linuxvirt.macvtap.vlan_link) refuse to
         remove these links now. Links on a VLAN link count unless they are to leave it, so declare them in the same
-        task. With O(purge) and O(group), those are also the macvtap links of the group.
+        task. With O(purge) and O(group), those are also the macvtap links of the group. In check mode, NICs and shims
+        on a VLAN link are only a warning, because an earlier task may remove them.
       - O(persistence=none) leaves a link to something else, and does not require this.
     type: bool
     default: false

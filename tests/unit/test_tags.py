@@ -95,7 +95,7 @@ def test_the_tag_of_a_role_selects_that_role(playbook: str, tag: str) -> None:
         (
             "vlans",
             "teardown",
-            ["Remove the persistent configuration of the declared VLAN links", "Remove the declared VLAN links"],
+            ["Remove the declared VLAN links", "Remove the persistent configuration of the declared VLAN links"],
         ),
         (
             "persistence",

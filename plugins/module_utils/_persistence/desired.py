@@ -131,14 +131,15 @@ class _Resolver:
     def link(self, entry: DesiredLink | DesiredShim, backend: str) -> None:
         netns = entry.netns if isinstance(entry, DesiredLink) else None
         self._once(f"{netns}/{entry.name}" if netns else entry.name, entry.path)
+        current = self.links.get(entry.name)
         if entry.state == "absent" or netns is not None:
-            # In this network namespace there may be another link of the name.
-            self._decide(entry.name, Decision(entry))
+            # What is written is for the host's own network namespace, and stays while a link of the name stays there.
+            here = current is not None and current.kind == "macvtap"
+            self._decide(entry.name, Decision(entry, other=netns is not None and (entry.state == "absent" or here)))
             if entry.state != "absent" and backend != "none":
                 what = f"{entry.name} will not exist after a reboot, because it is in the network namespace {netns}"
                 self.warnings.append(f"{what}. Set persistence: none for it to silence this")
             return
-        current = self.links.get(entry.name)
         parent = self._parent(entry, current)
         key = self._key(entry, entry.name, parent)
         # The kernel would choose another MAC address at each boot.
@@ -222,13 +223,13 @@ class _Resolver:
                 # systemd may run at the next boot, as in an image that is being built.
                 backend = model.SYSTEMD if model.TEMPLATE in self.host.files else model.IFUPDOWN
             self.unwritten += [name] if asked == "auto" else []
-            self.decisions[name] = Decision(entry, backend, unchanged=unchanged)
+            self.decisions[name] = Decision(entry, backend, unchanged=unchanged, parent=desired.parent.name)
             return
         validate.check_link(desired, self.host.links, stored)
         validate.check_keywords(desired, self.host.keywords)
         if desired.shim is not None and desired.shim.dhcp4:
             desired = replace(desired, manager=choose_backend.lease_by(asked, desired.parent, self.host, path))
-        self.decisions[name] = Decision(entry, backend, desired)
+        self.decisions[name] = Decision(entry, backend, desired, parent=desired.parent.name)
 
 
 def _own_mac(current: Link | None, links: t.Mapping[str, Link]) -> str | None:

@@ -12,14 +12,16 @@ from dataclasses import fields
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import Attributes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import UPLINK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Desired, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.planner import written_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.systemd_unit import StoredLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 _ATTRIBUTES = tuple(field.name for field in fields(Attributes))
@@ -84,9 +86,22 @@ def unconfigured(resolved: Resolved, host: Host, planned: Plan[File]) -> t.Itera
         link, kind = host.links.get(name), before[name].kind
         if link is None or link.kind not in ("macvtap", "vlan") or kind not in ("", link.kind):
             continue
-        if link.kind == "macvtap" or vlan_model.is_managed(link):
-            # Otherwise something else creates it.
+        # Otherwise something else creates it, or another VLAN has the name by now.
+        if link.kind == "macvtap" or (
+            vlan_model.is_managed(link) and not _is_other_vlan(link, before[name], host.links)
+        ):
             yield Disruption(name, Loss.UNCONFIGURED, paths.get(name, "purge"))
+
+
+def _is_other_vlan(link: Link, stored: StoredLink, links: Links) -> bool:
+    """Whether ``link`` has another parent, VLAN ID or protocol than what is written. If that is unclear, it has not."""
+    words = stored.words
+    if words.get("id", str(link.vlan_id)) != str(link.vlan_id):
+        return True
+    if words.get("protocol", str(link.vlan_protocol)) != str(link.vlan_protocol):
+        return True
+    parent = parents.lookup(stored.key.removeprefix("altname:") if stored.parent == UPLINK else stored.parent, links)
+    return parent is not None and parent.index != link.parent_index
 
 
 def _paths(resolved: Resolved, host: Host) -> dict[str, str]:

@@ -66,7 +66,7 @@ def observe(links: Links, root: str = "/") -> Host:
         if not link.kind and link.netns is None and not {link.name, *link.altnames} & named
         if link.index not in managed
     )
-    files = ours(root)
+    files = copies.ordered(ours(root), links)
     copied = copies.of(files, links)
     return Host(
         links=links,

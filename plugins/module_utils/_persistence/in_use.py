@@ -11,8 +11,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Holders, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    MACVLAN_KINDS,
+    DesiredLink,
+    Holders,
+    Link,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import disruptions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
@@ -24,13 +30,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 class Removal(t.NamedTuple):
     """A current link whose configuration goes, by the option ``path``.
 
-    ``on_it`` are the names of the links that are on it and stay. ``taps`` are the macvtap links that would lose their
+    ``on_it`` are the links that are on it and stay. ``taps`` are the macvtap links that would lose their
     guests with it: itself, or those on it that are about to leave it, which a guest can still prevent.
     """
 
     link: Link
     path: str
-    on_it: tuple[str, ...]
+    on_it: tuple[Link, ...]
     taps: tuple[Link, ...]
 
 
@@ -46,27 +52,39 @@ def removals(resolved: Resolved, host: Host, planned: Plan[File], group: int | N
     for name, path in gone.items():
         link = host.links[name]
         above = list(parents.standing_on(link, host.links))
-        leaving = [one for one in above if one.name in gone or _leaves(one, resolved, group)]
-        on_it = tuple(one.name for one in above if one not in leaving)
+        leaving = [one for one in above if one.name in gone or _leaves(one, resolved, host, group)]
+        on_it = tuple(one for one in above if one not in leaving)
         taps = tuple(one for one in (link, *leaving) if one.kind == "macvtap")
         found.append(Removal(link, path, on_it, taps))
     return found
 
 
-def check(found: t.Iterable[Removal], held: t.Mapping[str, Holders]) -> None:
+def check(found: t.Iterable[Removal], held: t.Mapping[str, Holders], *, check_mode: bool = False) -> list[str]:
     """Refuse to remove the configuration of links in use; ``held`` is keyed by the macvtap links.
+
+    Return warnings instead, with ``check_mode``, about macvtap and macvlan links on a VLAN link: in a playbook, another
+    task may remove these NICs and shims first, and has not done so in check mode.
 
     :raises MacvtapError: for the first such link.
     """
+    warnings = []
     for one in found:
         name = one.link.name
-        uses = [f"{join_names(one.on_it)} {'are' if len(one.on_it) > 1 else 'is'} on it"] if one.on_it else []
+        on_it = f"{join_names([each.name for each in one.on_it])} {'are' if len(one.on_it) > 1 else 'is'} on it"
+        removable = check_mode and all(each.kind in MACVLAN_KINDS for each in one.on_it)
+        uses = [on_it] if one.on_it and not removable else []
         uses += [f"it is a port of {one.link.master}"] if one.link.master else []
         uses += [use for tap in one.taps if (use := _use(tap, name, held.get(tap.key, Holders())))]
         if uses:
             message = f"{name} is in use, and removing its configuration would break that at the next boot: {uses[0]}"
             instead = f", declare {name}" if one.path == "purge" else ""
             raise MacvtapError(f"{message}. Fix that first{instead}, or set force: true", path=one.path)
+        if one.on_it:
+            warnings.append(
+                f"{name} is in use: {on_it}. Without check mode, removing the configuration of {name} is refused, "
+                "unless an earlier task has removed that"
+            )
+    return warnings
 
 
 def _use(tap: Link, name: str, who: Holders) -> str:
@@ -82,14 +100,15 @@ def _is_left_to_others(link: Link, resolved: Resolved) -> bool:
     return decision is not None and decision.replaces(link.kind) and not decision.absent and not _netns(decision)
 
 
-def _leaves(link: Link, resolved: Resolved, group: int | None) -> bool:
+def _leaves(link: Link, resolved: Resolved, host: Host, group: int | None) -> bool:
     """Whether a link that is not written is declared absent, moves to another parent, or is purged."""
     decision = resolved.decisions.get(link.name)
     if decision is None or not decision.replaces(link.kind):
         return link.kind == "macvtap" and group is not None and link.group == group
     if decision.absent:
-        return True
-    return decision.desired is not None and decision.desired.parent.name != link.parent
+        # A VLAN of another parent or ID may have had its name.
+        return not isinstance(decision.entry, DesiredVlan) or vlans.current(decision.entry, host.links) == link
+    return decision.parent not in (None, link.parent)
 
 
 def _netns(decision: Decision) -> str | None:

@@ -88,6 +88,7 @@ class Decision:
     """The result for a declared link: ``desired`` is created at boot by ``backend``; None if nothing creates it.
 
     ``unchanged``: what an earlier run wrote for it stays. ``other``: what is written under its name is another link.
+    ``parent``: the name of the link that it is to be on, whatever creates it; None if that does not change.
     """
 
     entry: Entry
@@ -95,6 +96,7 @@ class Decision:
     desired: Desired | None = None
     unchanged: bool = False
     other: bool = False
+    parent: str | None = None
 
     @property
     def absent(self) -> bool:
@@ -111,7 +113,7 @@ class Host:
 
     links: Links = field(repr=False)
     files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
-    # Files of uplinks that a user has copied, not among ``files``, each with the path of the original.
+    # Files of uplinks that a user has copied, not among ``files``, each with the path of the original, or "".
     copies: t.Mapping[str, str] = field(default_factory=dict)
     # By the index of each link that networkd knows: the file by which it manages it, None if it does not.
     networkd: t.Mapping[int, str | None] = field(default_factory=dict)

@@ -42,10 +42,9 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
 
     :raises MacvtapError: a link cannot exist after a reboot, or a file is in the way that is not managed.
     """
-    managed = {path: file for path, file in host.files.items() if file.ours}
     resolved = resolved_of(declared, host)
-    files = _Files(resolved, host, managed, purge=purge)
-    after = files.after()
+    files = _Files(resolved, host, purge=purge)
+    managed, after = files.managed, files.after()
     steps = []
     for path in {*managed, *after}:
         if path in host.files and path not in managed:
@@ -92,16 +91,18 @@ def _order(step: Step[File]) -> tuple[int, str]:
 class _Files:
     """The files after the run."""
 
-    def __init__(self, resolved: Resolved, host: Host, managed: t.Mapping[str, File], *, purge: bool) -> None:
+    def __init__(self, resolved: Resolved, host: Host, *, purge: bool) -> None:
         self.resolved = resolved
         self.host = host
-        self.managed = managed
         self.purge = purge
+        managed = {path: file for path, file in host.files.items() if file.ours}
+        untouched = copies.untouched(managed, host.links, self._stays)
+        self.managed = {path: file for path, file in managed.items() if path not in untouched}
         self.desired = {one.link.name: one for one in resolved.links}
-        self.stored, self.was_up = systemd_unit.parse(managed.values())
+        self.stored, self.was_up = systemd_unit.parse(self.managed.values())
         self.up = self.was_up
-        self.warnings = [copies.warning(*one) for one in sorted(host.copies.items())]
-        copies.check_written_once(managed, self._stays)
+        self.warnings = [copies.warning(*one) for one in sorted({**host.copies, **untouched}.items())]
+        copies.check_written_once(self.managed, self._stays)
         self.remaining = self._remaining()
 
     def after(self) -> dict[str, File]:

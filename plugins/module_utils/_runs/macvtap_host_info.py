@@ -65,7 +65,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
 
 def _written(links: Links) -> list[dict[str, t.Any]]:
     """Return the links that are created at boot, by name, from what macvtap_persistence wrote."""
-    files = persistence.ours("/")
+    files = copies.ordered(persistence.ours("/"), links)
     copied = copies.of(files, links)
     written = persistence_planner.written_of(file for path, file in files.items() if path not in copied)
     return [{"name": name, "kind": one.kind or None} for name, one in sorted(written.items())]

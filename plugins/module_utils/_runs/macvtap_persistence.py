@@ -46,7 +46,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Out
 
 
 class _Answers(t.NamedTuple):
-    """Warnings about what the host loses, and the leases to ask the managers for."""
+    """Warnings about what the host and guests lose, and the leases to ask the managers for."""
 
     warnings: list[str]
     leases: Leases
@@ -82,24 +82,25 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         def plan(current: Host, _answers: _Answers | None = None) -> Plan[File]:
             return planner.plan(entries(current), current, purge=purges_links)
 
-        def check_unused(resolved: Resolved, current: Host, planned: Plan[File]) -> None:
+        def check_unused(resolved: Resolved, current: Host, planned: Plan[File]) -> list[str]:
             """Ask who uses the links whose configuration goes: macvtap_link and vlan_link would leave those alone."""
-            if not params["force"]:
-                found = in_use.removals(resolved, current, planned, params["group"] if purges_links else None)
-                taps = {tap.key: tap for one in found for tap in one.taps}
-                in_use.check(found, holders.of(session.with_taps(taps)))
+            if params["force"]:
+                return []
+            found = in_use.removals(resolved, current, planned, params["group"] if purges_links else None)
+            taps = {tap.key: tap for one in found for tap in one.taps}
+            return in_use.check(found, holders.of(session.with_taps(taps)), check_mode=module.check_mode)
 
         def inquire(current: Host) -> _Answers:
             resolved, planned = planner.resolved_of(entries(current), current), plan(current)
             lost = disruptions.of_plan(resolved, current, planned)
             configured = disruptions.by_networkd(current, planned)
-            check_unused(resolved, current, planned)
+            used = check_unused(resolved, current, planned)
             # How the host is reached matters only if something may be taken from it.
             reach = monitor.observe() if lost or configured else Reach()
             warnings = reachability.check(lost, reach, current.links, allowed=params[ALLOW])
             needed = {one.link for one in configured if reachability.cut_off(one, reach, current.links)}
             unread = activate.unread(run) if current.networkd else ()
-            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, planned, unread, needed))
+            return _Answers([*used, *warnings], dhcp_planner.plan(resolved, current, planned, unread, needed))
 
         outcome = converge(
             observe=observe,

@@ -10,6 +10,7 @@ import pytest
 import role_specs
 import yaml
 from ansible.plugins.filter import core, mathstuff
+from ansible.plugins.test import core as tests
 from jinja2.nativetypes import NativeEnvironment
 from support import ROOT, shape
 from support import documented as documentation_of
@@ -90,3 +91,33 @@ def test_an_option_without_documentation_is_named(outer: dict[str, t.Any], monke
     monkeypatch.setattr(role_specs, "LINK_OPTIONS", options)
     with pytest.raises(SystemExit, match=r"^document brand_new in plugins/doc_fragments/link_options.py first$"):
         role_specs.links()
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "forced"),
+    [(part, check, check) for part in ("links", "domains", "host_access") for check in (True, False)]
+    + [(None, True, False), ("networks", True, False)],
+)
+def test_in_check_mode_what_a_teardown_has_only_predicted_keeps_no_vlan(
+    changed: str | None, check: bool, forced: bool
+) -> None:
+    """The macvtap links, NICs and shims that earlier tasks remove are still on it."""
+    environment = NativeEnvironment()
+    environment.filters["bool"] = core.FilterModule().filters()["bool"]
+    environment.tests.update(tests.TestModule().tests())
+    by_module = {
+        module: task for task in yaml.safe_load((ROLE / "tasks" / "absent.yml").read_text()) for module in task
+    }
+    force = by_module["linuxvirt.macvtap.vlan_link"]["linuxvirt.macvtap.vlan_link"]["force"]
+    results = {f"macvtap_{part}_result": {"changed": part == changed} for part in ("networks", "links", changed)}
+    values = {"macvtap_links_force": False, "ansible_check_mode": check, **results}
+    render: t.Callable[[t.Any], t.Any] = environment.from_string(force).render
+    assert render(values) is forced
+    assert render({**values, "macvtap_links_force": True}) is True
+
+
+def test_a_link_that_a_guest_takes_during_a_teardown_keeps_its_configuration() -> None:
+    """The module for the links fails then, and what follows is not run."""
+    modules = [module for task in yaml.safe_load((ROLE / "tasks" / "absent.yml").read_text()) for module in task]
+    order = [name.rpartition(".")[2] for name in modules if name.startswith("linuxvirt.")]
+    assert order == ["macvtap_link", "vlan_link", "macvtap_persistence", "macvtap_persistence"]

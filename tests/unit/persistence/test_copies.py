@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pathlib
 import shutil
+import typing as t
 from dataclasses import replace
 
 import pytest
@@ -125,3 +126,61 @@ def test_a_copy_that_a_user_turned_into_his_own_file_is_left_alone(root: Root) -
     root.apply(OTHER)
     assert after(root.observe(), OTHER).copies == {}
     assert copy.read_text().startswith("mine\n")
+
+
+WITHOUT_ETH2 = {name: one for name, one in LINKS.items() if name != "eth2"}
+MOVED = (link("mt0", "eth3"), vlan("eth3", name="eth2.20"), shim("eth3"))
+ABSENT = tuple(replace(one, entry=replace(t.cast("t.Any", one.entry), state="absent")) for one in MOVED)
+CHANGED = (link("mt0", "eth3", mode="private"), *MOVED[1:])
+
+
+def killed(root: Root, declared: tuple[planner.Declared, ...], steps: int) -> None:
+    """Let a run that moves links from an uplink that is gone end after so many steps, as SIGKILL does."""
+    planned = planner.plan(declared, root.observe(WITHOUT_ETH2))
+    adapter.apply([step for step in planned.steps if step.changes][:steps], root=str(root.path))
+    assert {"eth2", "eth3"} <= {path.name for path in (root.path / LINKS_DIR[1:]).iterdir()}
+
+
+@pytest.mark.parametrize("then", [MOVED, ABSENT, CHANGED])
+@pytest.mark.parametrize("moved", [MOVED, CHANGED])
+def test_what_a_killed_run_left_is_no_copy_for_a_run_that_decides_on_its_links(
+    root: Root, moved: tuple[planner.Declared, ...], then: tuple[planner.Declared, ...]
+) -> None:
+    killed(root, moved, 1)
+    root.apply(*then, links=WITHOUT_ETH2)
+    there = root.observe(WITHOUT_ETH2)
+    assert not (root.path / f"{LINKS_DIR}/eth2"[1:]).exists()
+    ours = {name for name, key in written(there).items() if key != "eth1"}
+    assert ours == (set() if then is ABSENT else {"mt0", "eth2.20", "host0"})
+    assert planner.plan(then, there).warnings == ()
+
+
+def test_what_a_killed_run_left_stays_for_any_other_run(root: Root) -> None:
+    killed(root, MOVED, 1)
+    before = root.text()
+    root.apply(OTHER, link("mt8", "eth3", mac="52:54:00:00:00:98"), links=WITHOUT_ETH2)
+    root.apply(OTHER, link("mt8", None, state="absent"), links=WITHOUT_ETH2)
+    assert root.text() == before
+    assert written(root.observe(WITHOUT_ETH2))["mt0"] == "eth3"
+    with pytest.raises(MacvtapError, match=f"is in {LINKS_DIR}/eth2 and in {LINKS_DIR}/eth3, and only one of"):
+        planner.plan([MOVED[0]], root.observe(WITHOUT_ETH2))
+
+
+def test_a_killed_change_is_not_settled_by_chance(root: Root) -> None:
+    killed(root, CHANGED, 1)
+    with pytest.raises(MacvtapError, match=f"is in {LINKS_DIR}/eth2 and in {LINKS_DIR}/eth3, and only one of"):
+        planner.plan([OTHER], root.observe(WITHOUT_ETH2))
+
+
+def test_a_copy_is_none_of_what_a_run_decides_on(root: Root) -> None:
+    """Its name ends as those of copies do, so no killed run has left it."""
+    copy = root.copy("eth2.bak")
+    before = copy.read_text()
+    root.apply(*MOVED, links=WITHOUT_ETH2)
+    root.apply(*ABSENT, links=WITHOUT_ETH2)
+    assert copy.read_text() == before
+    # Nor does it bring back what has left the last file of an uplink.
+    there = root.observe(WITHOUT_ETH2)
+    assert list(written(there)) == ["mt9"]
+    (warning,) = planner.plan([OTHER], there).warnings
+    assert warning.startswith(f"{LINKS_DIR}/eth2.bak has links, and no uplink of this host has its name.")
