@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, link_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved, default_that_goes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import IMPLIED
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     Definition,
@@ -161,8 +161,7 @@ def _losing_portgroups(
         pairs.append((before.live, after.live))
     losing: dict[str, list[User]] = {}
     for had, has in pairs:
-        # Those without a choice follow the default, whichever it is.
-        default = had.portgroup(None) if has.portgroup(None) is None else None
+        default = default_that_goes(had, has)
         for group in [one for one in had.portgroups if has.portgroup(one.name) is None]:
             name, is_default = group.name, group is default
             users_ = [
@@ -193,11 +192,11 @@ def _has_got(user: User, default: Portgroup, network_: Definition) -> bool:
 
 def _portgroup_users(name: str, chosen: t.Sequence[User], resolved: Resolved, host: Host) -> None:
     if chosen or host.unreadable:
-        path = next((one.path for one in resolved.desired.portgroups if one.name == name), resolved.desired.path)
+        declared = (join_path(one.path, "state") for one in resolved.desired.portgroups if one.name == name)
         raise MacvtapError(
             f"portgroup {name!r} of network {resolved.desired.name!r} is used by {_who(chosen, host.unreadable)}. "
             "libvirt would start them without its settings. Change them first, or set force: true",
-            path=join_path(path, "state"),
+            path=next(declared, resolved.desired.path),
         )
 
 
