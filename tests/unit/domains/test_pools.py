@@ -165,7 +165,7 @@ def test_a_nic_of_a_paused_guest_that_leaves_takes_no_uplink() -> None:
 
 def now_passthrough(mode: str = "passthrough", uplink: str = "eth0") -> t.Any:
     lan = NETWORKS["lan"]
-    others = {"mode": mode, "interfaces": (uplink,)}
+    others: dict[str, t.Any] = {"mode": mode, "interfaces": (uplink,)}
     return replace(lan, **others, live=replace(lan.live or lan, **others))
 
 
