@@ -120,6 +120,28 @@ def test_a_network_that_guests_use_is_not_taken_from_them(networks: Networks) ->
     assert "running" in hv.virsh("list")
 
 
+def test_a_portgroup_in_use_that_others_have_removed_stays_active(networks: Networks) -> None:
+    hv = networks.hv
+    ok(networks(name="lan", interfaces=["eth0"], portgroups=[{"name": "web", "trust_guest_rx_filters": True}]))
+    start(hv, portgroup="web")
+    text = networks.xml("lan")
+    networks.define(re.sub(r"\s*<portgroup name='web'.*?(/>|</portgroup>)", "", text, flags=re.S))
+    fields = ["portgroups.web", "portgroups.web.trust_guest_rx_filters"]
+    web = {"network": "lan", "domain": None, "mac": None, "fields": fields}
+    runs: list[Result] = [{"name": "lan"}, {"name": "lan", "portgroups": [{"name": "db", "default": True}]}]
+    for declared in runs:
+        done = ok(networks(**declared))
+        assert web in done["restart_required"]
+        assert not ok(networks(**declared))["changed"]
+        (shown,) = networks.info(networks=["lan"])
+        assert "web" in [one["name"] for one in shown["live"]["portgroups"]]
+        assert "web" not in [one["name"] for one in shown["portgroups"]]
+    hv.virsh("destroy", "web1")
+    hv.virsh("undefine", "web1")
+    assert impacts(ok(networks(name="lan"))).get("portgroups.web") == "live"
+    assert ok(networks(name="lan"))["restart_required"] == []
+
+
 def test_a_portgroup_that_a_guest_has_in_any_way_is_not_removed(networks: Networks) -> None:
     hv = networks.hv
     groups: list[Result] = [{"name": "web"}, {"name": "db", "default": True}]
