@@ -84,6 +84,8 @@ options:
           - libvirt starts a guest whose portgroup does not exist, without its settings. So one that guests use,
             stored, live or saved, is not removed unless O(force=true). Nor is the default one, while NICs without a
             portgroup have it and no other becomes the default.
+          - If others have removed such a one from the stored network, the active network keeps it, and is not restarted
+            as long. RV(restart_required) names it.
         type: list
         elements: dict
         suboptions:

@@ -119,3 +119,17 @@ def test_the_links_of_all_nics_have_again_what_libvirt_does_not_know(
     if action == REFUSED:
         hv.add_up1()
     assert not ok(module(check=True, domain="web1", mac=B, mode="private", allmulticast=True))["changed"]
+
+
+def test_a_guest_whose_other_nic_could_not_be_connected_again_is_not_paused(hv: Hypervisor, module: Module) -> None:
+    hv.virsh("net-define", "/dev/stdin", stdin=f"<network><name>lan0</name>{NETWORKS['lan0']}</network>")
+    hv.virsh("net-start", "lan0")
+    hv.define(domain("web1", nic(A), on(B, "lan0")))
+    hv.virsh("start", "web1")
+    hv.virsh("net-destroy", "lan0")
+    before = hv.virsh("domid", "web1")
+    moved, other = {"domain": "web1", "mac": A, "source": "up1"}, {"domain": "web1", "mac": B}
+    for entries in ([moved], [moved, other]):
+        refused = module(interfaces=entries, live="pause")
+        assert f"its NIC {B} is on the network 'lan0', which is not active" in refused["msg"]
+        assert hv.virsh("domid", "web1") == before

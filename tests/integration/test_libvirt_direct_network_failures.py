@@ -39,6 +39,22 @@ def test_a_failure_puts_all_networks_back(networks: Networks) -> None:
     networks.hv.run("rmdir", obstacle)
 
 
+def test_a_new_default_portgroup_goes_again_though_a_guest_without_a_choice_runs(networks: Networks) -> None:
+    hv = networks.hv
+    ok(networks(name="lan", interfaces=["eth0"]))
+    hv.define(domain("web1", nic_on(A)))
+    hv.virsh("start", "web1")
+    before = networks.xml("lan"), hv.dump("web1", live=True)
+    group = {"name": "web", "default": True, "trust_guest_rx_filters": True}
+    obstacle = "/etc/libvirt/qemu/networks/autostart/pool.xml"
+    hv.run("mkdir", "-p", obstacle)
+    failed = networks(networks=[{"name": "lan", "portgroups": [group]}, {"name": "pool", "interfaces": ["up1"]}])
+    hv.run("rmdir", obstacle)
+    assert failed["msg"].endswith("The host is as it was before")
+    assert (networks.xml("lan"), hv.dump("web1", live=True)) == before
+    assert "portgroup" not in hv.virsh("net-dumpxml", "lan")
+
+
 def test_what_another_editor_changes_meanwhile_is_not_overwritten(networks: Networks) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
     # Once: a second time there is such a portgroup.

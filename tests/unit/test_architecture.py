@@ -32,7 +32,7 @@ PLANNERS = (
     "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
     "_addresses.guests _addresses.options _addresses.connections",
     "_migration.nics _migration.inventory _migration.along _migration.look _migration.announced",
-    "_migration.parity _migration.reported _domains.segments _forms *.conflicts",
+    "_migration.parity _migration.reported _domains.segments _domains.source_users _forms *.conflicts",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.

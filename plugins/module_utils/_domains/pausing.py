@@ -77,7 +77,7 @@ def choose(
         known = facts.get(name, PauseFacts(unknown="the guest cannot be read"))
         nics = [one for one in resolved if one.before.domain == name]
         seconds = forecast(known)
-        against = _against(known, seconds, longest)
+        against = _unrestorable(name, nics) or _against(known, seconds, longest)
         if Impact.REPLUG not in allowed(level):
             if against:
                 path = next(one.desired.path for one in nics if Impact.PAUSE in one.live_changes.values())
@@ -102,6 +102,25 @@ def _replugged(nics: t.Sequence[Resolved]) -> str:
     """Return what of a guest needs a replug in any case."""
     needed = {n for one in nics for n, impact in one.live_changes.items() if impact is Impact.REPLUG}
     return "it has a NIC that must be replugged in any case" if needed else ""
+
+
+def _unrestorable(name: str, nics: t.Sequence[Resolved]) -> str:
+    """Return why libvirt could not give all NICs of a guest their links again, "" if nothing is known of."""
+    host = next(one.host for one in nics if Impact.PAUSE in one.live_changes.values())
+    changed = {id(one.before.live): one.after.live for one in nics if one.before.live is not None}
+    # A pause takes the links of those too that are not declared, or stay as they are.
+    for live in host.domains[name].live:
+        iface = changed.get(id(live), live)
+        on = iface.get("network") if iface is not None else None
+        if iface is None or on is None or host.networks is None:
+            continue
+        network = host.networks.get(on)
+        if network is None or not network.active:
+            what = "does not exist any more" if network is None else "is not active"
+            return f"its NIC {iface.mac} is on the network {on!r}, which {what}, so libvirt could not restore the guest"
+        if iface.type == "direct" and not (network.live or network).mode:
+            return f"its NIC {iface.mac} is on the network {on!r}, which would not give it a macvtap link any more"
+    return ""
 
 
 def _against(facts: PauseFacts, seconds: float | None, longest: float | None) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -19,23 +18,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Iface,
     Nic,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.source_users import (
+    Case,
+    Use,
+    name_of,
+    uses_of,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition
-
-Case = t.Tuple[Desired, Nic, Nic]
-
-
-@dataclass(frozen=True)
-class _Use:
-    """A user of a source: a link that exists or will exist (``active``), or only a stored NIC."""
-
-    name: str
-    domain: str
-    mac: str
-    mode: str | None
-    active: bool
 
 
 def validate(cases: t.Sequence[Case], host: Host, paused: t.Collection[str] = ()) -> list[str]:
@@ -47,10 +38,12 @@ def validate(cases: t.Sequence[Case], host: Host, paused: t.Collection[str] = ()
     :raises MacvtapError: with the path of the option.
     """
     placed = [case for case in cases if case[2].stored is not None and _is_placed(case, host)]
-    moves = _pool_moves(cases, host, paused)
-    if not placed and not moves:
+    renewed = _renewed(cases, host, paused)
+    moves = _pool_moves(renewed, host)
+    joining = [one for one in renewed if _gets_another(one, host)]
+    if not placed and not moves and not joining:
         return []
-    uses = _uses(cases, host)
+    uses = uses_of(cases, host)
     for name, move in moves.items():
         _validate_moves(name, move, uses, host)
     alone = {source for source, those in uses.items() if any(use.mode in links_validate.PASSTHRU for use in those)}
@@ -62,13 +55,15 @@ def validate(cases: t.Sequence[Case], host: Host, paused: t.Collection[str] = ()
         if networks.is_pool(stored, host.networks):
             warnings += _pool_warnings(after, uses, host)
             continue
-        own = _Use("", after.domain, after.mac, networks.mode(stored, host.networks), False)
-        for source in (_name(name, host) for name in networks.uplinks(stored, host.networks)):
+        own = Use("", after.domain, after.mac, networks.mode(stored, host.networks), False)
+        for source in (name_of(name, host) for name in networks.uplinks(stored, host.networks)):
             if own.mode not in links_validate.PASSTHRU and source not in alone:
                 continue
             others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (own.domain, own.mac)]
             if links_validate.crowded([own.mode, *(use.mode for use in others)]):
                 warnings += _validate_one(desired, own, others, source, host)
+    for one in joining:
+        _validate_renewed(one, uses, host)
     return list(dict.fromkeys(warnings))
 
 
@@ -86,21 +81,24 @@ def _is_placed(case: Case, host: Host) -> bool:
     return moved or before_iface.get("mode") != after_iface.get("mode")
 
 
-def _validate_one(desired: Desired, own: _Use, others: t.Sequence[_Use], source: str, host: Host) -> list[str]:
+def _validate_one(desired: Desired, own: Use, others: t.Sequence[Use], source: str, host: Host) -> list[str]:
     running = host.domains[own.domain].running
     clashing = [use for use in others if (use.active and running) or use.domain == own.domain]
     whose = f"{own.domain} {own.mac}"
     if links_validate.crowded([own.mode, *(use.mode for use in clashing)]):
         option = next((name for name in ("mode", "network") if desired.given.get(name) is not None), "source")
-        path = join_path(desired.path, option)
-        raise MacvtapError(
-            f"{links_validate.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in clashing])}. libvirt "
-            "would fail, and some versions leave the guest's address on the source. Use another source, or mode: "
-            "bridge for all of them",
-            path=path,
-        )
+        raise _not_alone(source, whose, own.mode, clashing, join_path(desired.path, option))
     text = links_validate.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in others])
     return [f"{whose}: {text}. The second of these guests or links does not start"]
+
+
+def _not_alone(source: str, whose: str, mode: str | None, others: t.Sequence[Use], path: str) -> MacvtapError:
+    return MacvtapError(
+        f"{links_validate.not_alone(source, whose, mode, [(use.name, use.mode) for use in others])}. libvirt would "
+        "fail, and some versions leave the guest's address on the source. Use another source, or mode: bridge for all "
+        "of them",
+        path=path,
+    )
 
 
 class _Moves(t.NamedTuple):
@@ -116,27 +114,75 @@ class _Moves(t.NamedTuple):
     left: t.Counter[str]
 
 
-def _pool_moves(cases: t.Sequence[Case], host: Host, paused: t.Collection[str]) -> dict[str, _Moves]:
-    """Return by network the NICs of running guests that leave its uplinks, or get one: plugged, replugged or paused."""
+class _Renewed(t.NamedTuple):
+    """A NIC of a running guest that gets a new link, or loses its link: plugged, replugged, paused or unplugged.
+
+    ``after`` has no uplink and no mode if its network is to give it those. ``path`` is the entry's that does it, and
+    ``option`` is the option of it that is to blame, "" if it is the entry itself.
+    """
+
+    domain: str
+    before: Iface | None
+    after: Iface | None
+    path: str
+    option: str
+
+
+def _renewed(cases: t.Sequence[Case], host: Host, paused: t.Collection[str]) -> list[_Renewed]:
+    """Return the NICs of running guests that change, and all NICs of the domains ``paused``, declared or not."""
     paths = {before.domain: desired.path for desired, before, _after in reversed(cases)}
-    pairs = [
-        (after.domain, before.live, after.live, desired.path)
-        for desired, before, after in cases
-        if after.live is not before.live
-    ]
-    known = {(before.domain, before.mac) for _desired, before, _after in cases}
+    found = []
+    gone = set()
+    for desired, before, after in cases:
+        if after.live is not before.live:
+            gets = networks.without_port(after.live) if after.live and after.domain in paused else after.live
+            option = "network" if desired.given.get("network") is not None else ""
+            found.append(_Renewed(after.domain, before.live, gets, desired.path, option))
+            gone.add(id(before.live))
     for name in paused:
-        others = (one for one in host.domains[name].live if (name, one.mac) not in known)
-        pairs += [(name, one, networks.without_port(one), paths[name]) for one in others]
+        # A declared one too, although nothing of it is changed.
+        others = (one for one in host.domains[name].live if id(one) not in gone)
+        found += [_Renewed(name, one, networks.without_port(one), paths[name], "") for one in others]
+    return found
+
+
+def _gets_another(one: _Renewed, host: Host) -> bool:
+    """Whether a network has another uplink or mode for a NIC with its new link than it gave it for the former one."""
+    before, after = one.before, one.after
+    if before is None or after is None or after.get("source") is not None or networks.is_pool(after, host.networks):
+        return False
+    given = networks.definition(after, host.networks)
+    return given is not None and (before.get("mode") != given.mode or before.get("source") not in given.interfaces)
+
+
+def _validate_renewed(one: _Renewed, uses: t.Mapping[str, t.Sequence[Use]], host: Host) -> None:
+    """Refuse a new link that cannot exist beside what is on its uplink.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    if one.after is None:
+        return
+    mode, whose = networks.mode(one.after, host.networks), f"{one.domain} {one.after.mac}"
+    for source in (name_of(name, host) for name in networks.uplinks(one.after, host.networks)):
+        others = [
+            use for use in uses.get(source, ()) if use.active and (use.domain, use.mac) != (one.domain, one.after.mac)
+        ]
+        if links_validate.crowded([mode, *(use.mode for use in others)]):
+            raise _not_alone(source, whose, mode, others, join_path(one.path, one.option) if one.option else one.path)
+
+
+def _pool_moves(renewed: t.Iterable[_Renewed], host: Host) -> dict[str, _Moves]:
+    """Return by network the NICs that leave its uplinks, or get one."""
     found: dict[str, _Moves] = {}
-    for domain, before, after, path in pairs:
+    for domain, before, after, path, option in renewed:
         gets_one = after is not None and networks.is_pool(after, host.networks)
         stays = before is not None and after is not None and not gets_one and networks.same_network(before, after)
         for iface in (before, after):
             pool = networks.pool(iface, host.networks) if iface is not None else None
             if iface is None or pool is None or stays:
                 continue
-            move = found.setdefault(iface.values["network"], _Moves(pool, path, set(), collections.Counter()))
+            where = join_path(path, option) if option else path
+            move = found.setdefault(iface.values["network"], _Moves(pool, where, set(), collections.Counter()))
             if iface is before:
                 move.left[iface.get("source") or ""] += 1
             elif gets_one:
@@ -144,14 +190,14 @@ def _pool_moves(cases: t.Sequence[Case], host: Host, paused: t.Collection[str]) 
     return {name: move for name, move in found.items() if move.joining}
 
 
-def _validate_moves(name: str, move: _Moves, uses: t.Mapping[str, t.Sequence[_Use]], host: Host) -> None:
+def _validate_moves(name: str, move: _Moves, uses: t.Mapping[str, t.Sequence[Use]], host: Host) -> None:
     """Refuse that NICs get an uplink that is taken. libvirt knows only of its own guests on this very network.
 
     :raises MacvtapError: with the path of the option.
     """
     taken = _taken(move.pool, uses, host, move.joining)
     free = _free(move.pool, taken, move.left)
-    path = join_path(move.path, "network")
+    path = move.path
     if len(free) < len(move.joining) or taken.keys() >= set(free):
         users = ", ".join(
             f"{source} by {taken.get(source, 'a guest')}"
@@ -175,12 +221,14 @@ def _validate_moves(name: str, move: _Moves, uses: t.Mapping[str, t.Sequence[_Us
 
 
 def _taken(
-    pool: Definition, uses: t.Mapping[str, t.Sequence[_Use]], host: Host, exclude: t.Container[tuple[str, str]]
+    pool: Definition, uses: t.Mapping[str, t.Sequence[Use]], host: Host, exclude: t.Container[tuple[str, str]]
 ) -> dict[str, str]:
     """Return the uplinks of a network that something uses now, and who does."""
     found = {
         source: [
-            use.name for use in uses.get(_name(source, host), ()) if use.active and (use.domain, use.mac) not in exclude
+            use.name
+            for use in uses.get(name_of(source, host), ())
+            if use.active and (use.domain, use.mac) not in exclude
         ]
         for source in pool.interfaces
     }
@@ -194,7 +242,7 @@ def _free(pool: Definition, taken: t.Container[str], left: t.Mapping[str, int]) 
     return [source for source in pool.interfaces if pool.connections.get(source, 0) <= left.get(source, 0)]
 
 
-def _pool_warnings(after: Nic, uses: t.Mapping[str, t.Sequence[_Use]], host: Host) -> list[str]:
+def _pool_warnings(after: Nic, uses: t.Mapping[str, t.Sequence[Use]], host: Host) -> list[str]:
     """Warn if a network has more NICs than uplinks, or if the next guest gets an uplink that is taken."""
     stored = after.stored or after.live
     pool = networks.pool(stored, host.networks) if stored is not None else None
@@ -222,67 +270,3 @@ def _pool_warnings(after: Nic, uses: t.Mapping[str, t.Sequence[_Use]], host: Hos
             f"taken by {taken[free[0]]}. The guest would not start"
         ]
     return []
-
-
-def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
-    """Return the users of each source after all of ``cases`` are applied."""
-    found: dict[str, list[_Use]] = {}
-    for source, use in (*_uses_by_links(host), *_uses_by_others(host), *_uses_by_nics(cases, host)):
-        found.setdefault(source, []).append(use)
-    return found
-
-
-def _uses_by_links(host: Host) -> t.Iterator[tuple[str, _Use]]:
-    """Yield each link that no guest of ``host`` has, with the link that it is on."""
-    observed = [iface for domain in host.domains.values() for iface in domain.live]
-    # By name: a trusted guest may have given its link another address.
-    guests = {iface.get("target") for iface in observed if iface.type == "direct"}
-    for link in (host.links or {}).values():
-        if link.kind in MACVLAN_KINDS and link.parent and link.name not in guests:
-            yield link.parent, _Use(f"the link {link.name}", "", link.name, link.mode, True)
-
-
-def _uses_by_others(host: Host) -> t.Iterator[tuple[str, _Use]]:
-    """Yield each stored NIC of the domains that were not read, with its source."""
-    for text, others in host.stored_by_source.items():
-        for name, mac, mode in others:
-            yield _name(text, host), _Use(f"{name} {mac}", name, mac, mode, False)
-
-
-def _uses_by_nics(cases: t.Sequence[Case], host: Host) -> t.Iterator[tuple[str, _Use]]:
-    """Yield each NIC as it is after all of ``cases``, with each link that it certainly uses."""
-    final: dict[tuple[str, str], list[Nic]] = {}
-    for domain in host.domains.values():
-        for pair in selection.pairs(domain):
-            final.setdefault((domain.name, selection.stored_or_live(pair).mac), []).append(
-                selection.nic_of(domain, pair)
-            )
-    for _desired, before, after in cases:
-        final.setdefault((before.domain, before.mac), [])[:] = [after]
-    for (name, mac), nics in final.items():
-        for nic in nics:
-            for source, (mode, active) in _sources(nic, host).items():
-                yield source, _Use(f"{name} {mac}", name, mac, mode, active)
-
-
-def _sources(nic: Nic, host: Host) -> dict[str, tuple[str | None, bool]]:
-    """Return the links that a NIC certainly uses, each with the mode and whether it runs there."""
-    ifaces: list[tuple[Iface | None, bool]] = [(nic.live, True), (nic.stored, False)]
-    return {
-        _name(uplink, host): (networks.mode(iface, host.networks), active)
-        for iface, active in reversed(ifaces)
-        if iface is not None and iface.type == "direct"
-        for uplink in networks.certain_uplinks(iface, host.networks)
-        # One that runs has the uplink that its network gave it.
-        if active or not _is_on(nic.live, iface)
-    }
-
-
-def _is_on(live: Iface | None, stored: Iface) -> bool:
-    """Whether a running interface is on the network of the stored one."""
-    return live is not None and live.get("network") is not None and live.get("network") == stored.get("network")
-
-
-def _name(source: str | None, host: Host) -> str:
-    link = link_of(source, host.links or {})
-    return link.name if link is not None else source or ""

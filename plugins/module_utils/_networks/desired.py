@@ -74,9 +74,8 @@ def _resolve_one(desired: Desired, host: Host, uuids: t.Mapping[str, str], *, fo
         autostart = before.autostart if before is not None and before.persistent else active
     live, restarts = None, False
     if active:
-        running = [user for user in users if user.live]
         current = before.live if before is not None else None
-        live, restarts = _live_definition(stored, current, running, unknown=bool(host.unreadable), force=force)
+        live, restarts = _live_definition(desired, stored, current, host, force=force)
     shown = xml.read(document)
     after = replace(
         before or Network(name=desired.name, uuid=uuids.get(desired.name, "")),
@@ -137,20 +136,49 @@ def _portgroups(desired: Desired, current: Definition) -> tuple[Portgroup, ...]:
     return (*found, *(Portgroup(one.name, bool(one.default), PORTGROUP.merged({}, one.given)) for one in new))
 
 
+def default_that_goes(had: Definition, has: Definition) -> Portgroup | None:
+    """Return the default portgroup that a network had, if NICs without a choice have none instead of it now."""
+    # They follow the default, whichever it is.
+    return had.portgroup(None) if has.portgroup(None) is None else None
+
+
+def _kept_portgroups(desired: Desired, stored: Definition, current: Definition, host: Host) -> tuple[Portgroup, ...]:
+    """Return the portgroups that the active network keeps because they are in use, though they are not stored.
+
+    Others have removed them from what is stored. A declaration does that itself, and is refused instead.
+    """
+    default = default_that_goes(current, stored)
+    users = host.users_of(desired.name)
+    declared = {one.name for one in desired.portgroups}
+    return tuple(
+        replace(group, default=group is default)
+        for group in current.portgroups
+        if group.name not in declared and stored.portgroup(group.name) is None
+        if host.unreadable or any(group.name in user.portgroups(default.name if default else None) for user in users)
+    )
+
+
 def _live_definition(
-    stored: Definition, current: Definition | None, running: t.Sequence[User], *, unknown: bool, force: bool
+    desired: Desired, stored: Definition, current: Definition | None, host: Host, *, force: bool
 ) -> tuple[Definition, bool]:
     """Return what the active network is to have, and whether it takes a restart of the network.
 
     libvirt changes uplinks and portgroups of an active network, and nothing else. It then forgets how many guests are
     on each uplink (measured with 9.0), which only matters in mode passthrough: it would give an uplink to a second
     guest, which fails to start. It also lets an uplink go that a guest is on, and keeps that guest's port for ever.
+    A restart would lose portgroups in use that are not stored.
     """
     stored = plain(stored)
-    if current is None or comparable(current) == comparable(stored):
+    if current is None:
+        return stored, False
+    running = [user for user in host.users_of(desired.name) if user.live]
+    unknown = bool(host.unreadable)
+    kept = () if force else _kept_portgroups(desired, stored, current, host)
+    stored = replace(stored, portgroups=(*stored.portgroups, *kept))
+    if comparable(current) == comparable(stored):
         return stored, False
     live = plain(current)
-    quiet = not running and not unknown
+    quiet = not running and not unknown and not kept
     same = (live.mode, live.pf, live.values) == (stored.mode, stored.pf, stored.values)
     if not (same and live.pf is None and (quiet or live.mode != "passthrough")) and (quiet or force):
         return stored, True

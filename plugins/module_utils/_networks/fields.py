@@ -45,5 +45,7 @@ PORTGROUP = Table(
 )
 # libvirt generates one at each start of a guest whose network has a virtual port of type 802.1Qbg without one.
 GENERATED = "virtualport.instanceid"
+# What a NIC has to which nothing gives another value.
+IMPLIED = {_TRUST.name: "no"}
 # What a portgroup gives to a NIC.
 SETTINGS = tuple(field.name for field in PORTGROUP.fields if field.name != "default")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import comparable, plain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import (
     GENERATED,
+    IMPLIED,
     INHERITED,
     NETWORK,
     PORTGROUP,
@@ -102,11 +103,10 @@ def differing(one: User, after: Definition) -> list[str]:
         fields.append("interfaces")
     portgroup = after.portgroup(one.portgroup)
     given = {**after.values, **(portgroup.values if portgroup is not None else {})}
-    implied = {"trust_guest_rx_filters": "no"}
     for name in SETTINGS:
         # A portgroup of a direct network has no bandwidth, so that is the NIC's own.
         if name in one.own or name.startswith("bandwidth.") or (name == GENERATED and name not in given):
             continue
-        if one.values.get(name, implied.get(name)) != given.get(name, implied.get(name)):
+        if one.values.get(name, IMPLIED.get(name)) != given.get(name, IMPLIED.get(name)):
             fields.append(name)
     return fields

@@ -136,7 +136,8 @@ class _Attempt:
     def _leaving(self, host: Host) -> bool:
         """Whether only running guests, which do not start on it again, are on networks to be stopped or removed."""
         found = [user for one in self._declared if one.state != ACTIVE for user in host.users_of(one.name)]
-        return bool(found) and not self._options.force and all(one.live and not one.stored for one in found)
+        refused = self._options.force or bool(host.unreadable)
+        return bool(found) and not refused and all(one.live and not one.stored for one in found)
 
     def _inquire(self, host: Host) -> _Answers:
         named = sources.named(self._declared, host)

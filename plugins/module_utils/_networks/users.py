@@ -63,19 +63,22 @@ def users(connection: Connection, active: t.Collection[str]) -> tuple[dict[str, 
     with connection.translate_errors("cannot list the domains"):
         handles = connection.handle.listAllDomains()
     for handle in handles:
-        known.add(handle.UUIDString())
         try:
             stored, live, saved = _documents(connection, handle)
         except (MacvtapError, libvirt.libvirtError) as exc:
             if connection.lost:
                 raise
             if isinstance(exc, MacvtapError) or exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                # Only its ports show then what its guest is on.
                 unreadable.append(handle.name())
+            else:
+                known.add(handle.UUIDString())
             continue
+        known.add(handle.UUIDString())
         for user in _of_domain(handle.name(), handle.UUIDString(), (stored, live, saved), by_nic):
             found[user.network, user.domain, user.mac] = user
     for port in ports:
-        # The owner is of another driver's. One of this driver's that has no such NIC has left its port behind.
+        # The owner cannot be read, or is of another driver's. One that has no such NIC has left its port behind.
         if port.uuid not in known:
             found.setdefault((port.network, port.domain, port.mac), _of_port(port))
     by_network: dict[str, list[User]] = {}

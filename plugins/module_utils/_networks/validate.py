@@ -12,7 +12,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, link_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved, default_that_goes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import IMPLIED
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     Definition,
     Host,
@@ -148,42 +149,76 @@ def users(resolved: Resolved, host: Host, *, force: bool) -> None:
         _portgroup_users(name, found, resolved, host)
 
 
-def _losing_portgroups(before: Network, after: Network, found: t.Sequence[User]) -> dict[str, list[User]]:
-    """Return by name the portgroups that go, stored or live, and who uses them: now, when restored or started."""
+def _losing_portgroups(
+    before: Network, after: Network, found: t.Sequence[User], *, running: bool = False
+) -> dict[str, list[User]]:
+    """Return by name the portgroups that go, stored or live, and who uses them: now, when restored or started.
+
+    With ``running`` the portgroups are new. A guest that has chosen none may then be older than they are.
+    """
     pairs: list[tuple[Definition, Definition]] = [(before, after)]
     if before.live is not None and after.live is not None:
         pairs.append((before.live, after.live))
     losing: dict[str, list[User]] = {}
     for had, has in pairs:
-        # Those without a choice follow the default, whichever it is.
-        default = had.portgroup(None) if has.portgroup(None) is None else None
-        for name in [one.name for one in had.portgroups if has.portgroup(one.name) is None]:
-            users_ = [user for user in found if name in user.portgroups(default.name if default else None)]
+        default = default_that_goes(had, has)
+        for group in [one for one in had.portgroups if has.portgroup(one.name) is None]:
+            name, is_default = group.name, group is default
+            users_ = [
+                user
+                for user in found
+                if name in user.portgroups(name if is_default and not running else None)
+                or (is_default and running and _has_got(user, group, had))
+            ]
             losing[name] = [*losing.get(name, ()), *(one for one in users_ if one not in losing.get(name, ()))]
     return losing
 
 
+def _has_got(user: User, default: Portgroup, network_: Definition) -> bool:
+    """Whether a running guest that has chosen no portgroup has what the ``default`` one of its network gives."""
+
+    def value(values: t.Mapping[str, str], name: str) -> str | None:
+        return values.get(name, IMPLIED.get(name))
+
+    if user.live_portgroup is not None:
+        return False
+    given = [
+        name
+        for name in default.values
+        if name not in user.own and value(default.values, name) != value(network_.values, name)
+    ]
+    return bool(given) and all(value(user.values, name) == value(default.values, name) for name in given)
+
+
 def _portgroup_users(name: str, chosen: t.Sequence[User], resolved: Resolved, host: Host) -> None:
     if chosen or host.unreadable:
-        path = next((one.path for one in resolved.desired.portgroups if one.name == name), resolved.desired.path)
+        declared = (join_path(one.path, "state") for one in resolved.desired.portgroups if one.name == name)
         raise MacvtapError(
             f"portgroup {name!r} of network {resolved.desired.name!r} is used by {_who(chosen, host.unreadable)}. "
             "libvirt would start them without its settings. Change them first, or set force: true",
-            path=join_path(path, "state"),
+            path=next(declared, resolved.desired.path),
         )
 
 
 def confirm(step: Step[Network], host: Host, *, running: bool = False) -> None:
     """Refuse a step that takes something from guests that use the network by now.
 
-    ``running`` disregards those that only have it stored.
+    ``running`` is for a rollback, which takes what this run has made. It disregards those that only have it stored,
+    and domains that cannot be read: an active network shows itself which guests run on it.
 
     :raises StaleError: naming them.
     """
     before, after = step.before, step.after
     found = [user for user in host.users_of(step.target) if user.live or not running]
+    unreadable = () if running else host.unreadable
     if before is not None and after is not None:
-        _confirm_portgroups(step, before, after, found, host)
+        for name, users_ in _losing_portgroups(before, after, found, running=running).items():
+            if users_ or unreadable:
+                raise StaleError(
+                    f"portgroup {name!r} of network {step.target!r} is used by {_who(users_, unreadable)} by now, and "
+                    "is not removed. Run again",
+                    path=step.path,
+                )
         if not before.active or (not step.recreates and before.live == after.live):
             return
     what = "stopped"
@@ -197,23 +232,11 @@ def confirm(step: Step[Network], host: Host, *, running: bool = False) -> None:
             found = [user for user in found if user.uplink in gone]
             if not gone:
                 return
-    if found or host.unreadable:
+    if found or unreadable:
         raise StaleError(
-            f"network {step.target!r} is used by {_who(found, host.unreadable)} by now, and is not {what}. Run again",
+            f"network {step.target!r} is used by {_who(found, unreadable)} by now, and is not {what}. Run again",
             path=step.path,
         )
-
-
-def _confirm_portgroups(
-    step: Step[Network], before: Network, after: Network, found: t.Sequence[User], host: Host
-) -> None:
-    for name, users_ in _losing_portgroups(before, after, found).items():
-        if users_ or host.unreadable:
-            raise StaleError(
-                f"portgroup {name!r} of network {step.target!r} is used by {_who(users_, host.unreadable)} by now, and "
-                "is not removed. Run again",
-                path=step.path,
-            )
 
 
 def refuse_use(name: str, what: str, found: t.Sequence[User], unreadable: t.Sequence[str], path: str) -> None:
@@ -231,6 +254,7 @@ def refuse_use(name: str, what: str, found: t.Sequence[User], unreadable: t.Sequ
 
 def _who(found: t.Sequence[User], unreadable: t.Sequence[str]) -> str:
     parts = [join_names([user.label for user in found])] if found else []
-    if unreadable:
-        parts.append(f"perhaps {join_names(unreadable)}, which this user may not read")
+    unknown = [name for name in unreadable if name not in {user.domain for user in found}]
+    if unknown:
+        parts.append(f"perhaps {join_names(unknown)}, which this user may not read")
     return " and ".join(parts)

@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
+from . import networked
 from .planned import LINKS, LIVE, MAC, OTHER, STORED, host, running, want
 
 GIB = 1 << 30
@@ -221,3 +222,49 @@ def test_a_save_is_aborted_in_time_for_the_restore() -> None:
     assert pausing.save_limit(KNOWN, 5) == 4.5
     assert pausing.save_limit(KNOWN, None) is None
     assert pausing.save_limit(replace(KNOWN, read_rate=None), 5) is None
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize(
+    ("network", "change", "against"),
+    [
+        ("off", {}, "its NIC 52:54:00:00:00:0b is on the network 'off', which is not active"),
+        ("lost", {}, "'lost', which does not exist any more"),
+        ("was", {}, "'was', which would not give it a macvtap link any more"),
+        ("lan", {}, ""),
+        # It leaves that network.
+        ("off", {"network": "lan1"}, ""),
+        # In the running guest it stays on it, since the link would be the same.
+        ("off", {"network": "lan"}, "'off', which is not active"),
+        ("off", {"state": "absent"}, ""),
+    ],
+)
+def test_a_guest_with_a_nic_that_would_not_get_its_link_again_is_not_paused(
+    network: str, change: dict[str, t.Any], against: str, *, declared: bool
+) -> None:
+    stored = networked.stored(networked.B, network="lan").replace("'lan'", f"'{network}'")
+    live = networked.live(networked.B, network="lan").replace("'lan'", f"'{network}'")
+    here = networked.on(
+        [networked.stored(networked.A, source="eth1", mode="bridge"), stored],
+        [networked.live(networked.A, source="eth1", mode="bridge"), live],
+    )
+    wanted = [networked.want(target="lan7")]
+    if (declared and network in ("off", "lan")) or change:
+        wanted.append(networked.want(networked.B, **change))
+    assert against in refused(wanted, here, "pause")
+    assert bool(refused(wanted, here, "pause")) == bool(against)
+    # The other NIC is not touched by a replug.
+    ways = {one.way for one in chosen_of(wanted, here, BOTH)}
+    assert ways == ({Impact.REPLUG} if against else {Impact.PAUSE})
+
+
+def chosen_of(wanted: list[Desired], here: Host, level: impact.Level) -> tuple[pausing.Choice, ...]:
+    return pausing.choose(resolution.resolve(wanted, here, level=level), {"web1": KNOWN}, level, None)
+
+
+def refused(wanted: list[Desired], here: Host, level: impact.Level) -> str:
+    try:
+        chosen_of(wanted, here, level)
+    except MacvtapError as exc:
+        return str(exc)
+    return ""

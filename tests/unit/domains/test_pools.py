@@ -125,6 +125,87 @@ def test_all_links_of_a_paused_guest_are_new() -> None:
     assert planned(host({"eth1": 1, "eth3": 1}, {B: "eth3"}, ["eth1"], own="eth0"), changed, level="pause") == ""
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        [],
+        # Nothing of it changes, and it gets another link all the same.
+        [{"mac": B}],
+        [{"mac": B, "network": "vfs"}],
+        # libvirt sets this in the running guest.
+        [{"mac": B, "network": "vfs", "link_state": "down"}],
+    ],
+)
+@pytest.mark.parametrize(
+    ("counts", "taken", "refused"),
+    [
+        ({"eth3": 1}, ["eth1"], "would choose eth1"),
+        ({"eth1": 1, "eth3": 1}, ["eth1"], ""),
+        ({"eth1": 1, "eth2": 1, "eth3": 2}, [], "all are taken"),
+    ],
+)
+def test_a_nic_of_a_paused_guest_gets_a_new_link_whether_it_is_declared_or_not(
+    declared: t.Sequence[t.Mapping[str, t.Any]], counts: Counts, taken: t.Sequence[str], refused: str
+) -> None:
+    where = host(counts, {B: "eth3"}, taken, own="eth0")
+    changed = {"mac": A, "mode": "private", "target": "lan7"}
+    for wanted in ([changed, *declared], [*declared, changed]):
+        message = planned(where, *wanted, level="pause")
+        assert refused in message
+        assert bool(message) == bool(refused)
+        assert not message or message.startswith("interfaces[2]")
+
+
+def test_a_nic_of_a_paused_guest_that_leaves_takes_no_uplink() -> None:
+    where = host({"eth3": 1}, {B: "eth3"}, ["eth1"], own="eth0")
+    changed = {"mac": A, "mode": "private", "target": "lan7"}
+    for leaves in ({"mac": B, "source": "eth2", "mode": "passthrough"}, {"mac": B, "state": "absent"}):
+        assert planned(where, changed, leaves, level="pause") == ""
+
+
+def now_passthrough(mode: str = "passthrough", uplink: str = "eth0") -> t.Any:
+    lan = NETWORKS["lan"]
+    others: dict[str, t.Any] = {"mode": mode, "interfaces": (uplink,)}
+    return replace(lan, **others, live=replace(lan.live or lan, **others))
+
+
+@pytest.mark.parametrize("declared", [[], [{"mac": B}], [{"mac": B, "network": "lan"}]])
+@pytest.mark.parametrize(
+    ("network", "taken", "refused"),
+    [
+        # Others have given the network another mode or uplink since the guest started.
+        (now_passthrough(), ["eth0"], "eth0 would have web1 52:54:00:00:00:0b in that mode and also the link shim0"),
+        (now_passthrough(uplink="eth3"), ["eth3"], "eth3 would have web1"),
+        (now_passthrough(), [], ""),
+        (now_passthrough(uplink="eth3"), ["eth0"], ""),
+        (now_passthrough("private", "eth3"), ["eth0", "eth3"], ""),
+        (NETWORKS["lan"], ["eth0"], ""),
+    ],
+)
+def test_a_new_link_has_what_the_network_gives_now(
+    declared: t.Sequence[t.Mapping[str, t.Any]], network: t.Any, taken: t.Sequence[str], refused: str
+) -> None:
+    made = on(
+        [stored(A, source="eth1", mode="bridge"), stored(B, network="lan")],
+        [live(A, source="eth1", mode="bridge"), live(B, network="lan")],
+        networks={**NETWORKS, "lan": network},
+    )
+    shims = {
+        f"shim{n}": Link(f"shim{n}", 70 + n, kind="macvlan", parent=uplink, mode="bridge", mac=f"02:00:00:00:01:0{n}")
+        for n, uplink in enumerate(taken)
+    }
+    where = replace(made, links={**(made.links or {}), **shims})
+    message = planned(where, {"mac": A, "target": "lan7"}, *declared, level="pause")
+    assert refused in message
+    assert bool(message) == bool(refused)
+    assert not message or message.startswith(
+        "interfaces[2].network: " if "network" in str(declared) else "interfaces[2]: "
+    )
+    # By a replug only the NIC itself gets a new link.
+    assert planned(where, {"mac": A, "target": "lan7"}, level="replug") == ""
+    assert refused in planned(where, {"mac": B, "target": "lan7"}, level="replug")
+
+
 def test_a_nic_makes_room_for_another() -> None:
     where = host({"eth1": 1, "eth2": 1, "eth3": 1}, {A: "eth2"}, ["eth1", "eth3"])
     other = on([], [], name="web2")
