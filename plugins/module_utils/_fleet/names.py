@@ -53,7 +53,7 @@ _INTERNAL = frozenset(
         *(f"macvtap_domains_{name}" for name in ("late", "moved_fields", "unconnected", "running", "waiting", "still")),
         *(
             f"macvtap_migration_{name}"
-            for name in ("look", "look_now", "looks", "planned", "moves", "stuck", "lines", "rests", "path")
+            for name in ("look", "look_now", "looks", "planned", "moves", "stuck", "lines", "rests", "path", "earlier")
         ),
     )
 )
