@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
 import time
 import typing as t
@@ -43,6 +44,8 @@ LOCK = "/run/linuxvirt.macvtap.guards.lock"
 _REFUSED = "Invalid argument"
 # Without flags: a table that is dormant is woken by it.
 _TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
+_SLEEP = f"add table {nft.FAMILY} {nft.TABLE} {{ flags dormant; }}"
+_DORMANT = re.compile(r"[^{]*\{[^{]*\bflags\s[^{\n]*\bdormant\b")
 
 
 class GuardTable:
@@ -153,12 +156,22 @@ class GuardTable:
         :raises RuntimeError: the kernel refuses them.
         """
         error = self._error(commands) if commands else ""
-        if _REFUSED in error and not self._error([]):
-            # Somebody may have made the table dormant: the kernel carries out nothing that it has. It is awake now, and
-            # takes no chain at a hook in the transaction that wakes it.
+        if _REFUSED in error and self._is_dormant() and not self._error([]):
+            # The kernel carries out nothing that the table has. It is awake now, and takes no chain at a hook in the
+            # transaction that wakes it.
             error = self._error(commands)
+            if error:
+                self._library.cmd(_SLEEP)
         if error:
             raise RuntimeError(" ".join(error.split())[:500])
+
+    def _is_dormant(self) -> bool:
+        self._library.set_json_output(False)
+        # The JSON of 1.0.6 has the name of its release there.
+        _code, text, _error = self._library.cmd(f"list table {nft.FAMILY} {nft.TABLE}")
+        self._library.set_json_output(True)
+        # Before the sets and chains, which are in braces of their own.
+        return _DORMANT.match(str(text)) is not None
 
     def _error(self, commands: t.Sequence[Object]) -> str:
         """Carry out commands, and wake the table. Return the library's error, "" if there is none."""

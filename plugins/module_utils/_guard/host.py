@@ -84,9 +84,12 @@ class Guards:
         names = frozenset(name for _index, name in socket.if_nameindex())
         self._first = links if self._first is None else self._first
         new = model.new(self._first, links)
-        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded, names, new)
         present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
-        self._known.save({mac for mac in present if mac})
+        loaded = frozenset(mac for mac in present if mac)
+        asleep = loaded if self.snapshot.dormant else frozenset[str]()
+        states = self._states(links, bindings, stored)
+        self._observed = Host(states, links, bindings, recorded, names, new, asleep, self._table.woken)
+        self._known.save({*loaded})
         return self._observed
 
     def _states(
