@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
+from types import SimpleNamespace
 
 import pytest
 from guard_library_fake import ACCEPT, CHAIN, GUARD, LOADED, A, Library, filled, library, stored
@@ -38,6 +40,28 @@ def test_what_a_task_has_loaded_and_not_stored_yet_is_not_replaced(
     # The file stays.
     library.chains = {**other}
     assert filled(library, known=known) == [CHAIN]
+
+
+@pytest.mark.parametrize("denied", ["/run/lock", "/proc/locks"])
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_where_it_cannot_be_seen_a_task_may_be_running(
+    library: Library, monkeypatch: pytest.MonkeyPatch, denied: str, error: type[OSError]
+) -> None:
+    def refuse(path: str, *_how: t.Any, **_more: t.Any) -> t.Any:
+        if path == denied:
+            raise error(1, "denied", path)
+        return os.stat_result(range(10))
+
+    library.chains = {**LOADED, CHAIN: [ACCEPT]}
+    monkeypatch.setattr(guard_table, "LOCK", "/run/lock")
+    monkeypatch.setattr(guard_table, "os", SimpleNamespace(stat=refuse, major=os.major, minor=os.minor))
+    monkeypatch.setattr(guard_table, "open", refuse, raising=False)
+    # Without a lock there has been no task since the host has booted.
+    if (denied, error) == ("/run/lock", FileNotFoundError):
+        assert filled(library, known=False) == [CHAIN]
+    else:
+        with pytest.raises(guard_parts.ChangedError, match="task"):
+            filled(library, known=False)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["load", "start"])
