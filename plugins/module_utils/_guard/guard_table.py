@@ -122,7 +122,7 @@ class GuardTable:
         others = [one for one in former or () if not nft.is_claim(one)]
         # Copies to a link that is gone are no reason to begin anew.
         listed = guard_links.loadable(guard_library.in_our_words(others))
-        if rules and guard_library.is_listed(rules, listed):
+        if rules and guard_library.is_listed(rules, listed) and guard_library.has_addresses(rules, listed):
             return nft.without(chain, claims)
         if not check.may_fill(guard, has_rules=bool(others)):
             self.left.add(chain)
