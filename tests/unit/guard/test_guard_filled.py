@@ -99,7 +99,12 @@ def test_the_lock_is_looked_at_after_the_rules_and_the_file_after_the_lock(
     asked: list[str] = []
     monkeypatch.setattr(guard_table, "_is_task_running", lambda: asked.append("lock"))
     listing = guard_recorders.listed
-    monkeypatch.setattr(guard_recorders, "listed", lambda *what: [asked.append("rules"), listing(*what)][1])
+
+    def listed(*what: t.Any) -> list[nft.Object]:
+        asked.append("rules")
+        return listing(*what)
+
+    monkeypatch.setattr(guard_recorders, "listed", listed)
 
     def read() -> dict[str, nft.Object]:
         asked.append("file")

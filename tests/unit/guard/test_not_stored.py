@@ -78,7 +78,12 @@ def test_one_of_many_guards_is_written_without_reading_the_file_twice(
 def test_the_text_of_an_entry_is_made_for_those_alone_that_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = json.loads(json.dumps(store.entry_of(GUARD)))
     made: list[t.Any] = []
-    monkeypatch.setattr(store.json, "dumps", lambda one, **_how: [made.append(one), "{}"][1])
+
+    def count(one: t.Any, **_how: t.Any) -> str:
+        made.append(one)
+        return "{}"
+
+    monkeypatch.setattr(store.json, "dumps", count)
     assert store.guard_of(A, entry) == GUARD
     assert made == []
     store.guard_of(A, {**entry, "new": 1})
