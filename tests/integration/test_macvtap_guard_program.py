@@ -88,6 +88,41 @@ def test_what_is_whole_keeps_its_counters(guest: GuardedLinks) -> None:
     assert "packets 1" in guest.hv.nft(f"list chain {TABLE} {CHAIN}")
 
 
+# Where the program of a test waits for a task: the ends of lines of its text.
+LOCK, REPLACED = "def _is_task_running() -> bool:\n", " if former is None else []\n"
+WAIT = "import os, subprocess; os.path.exists('/run/task') and subprocess.run(['sh', '/run/task'], check=True)"
+
+
+@pytest.mark.parametrize(
+    ("moment", "change"),
+    [
+        (LOCK, f"insert rule {TABLE} {CHAIN} accept"),
+        (REPLACED, f"insert rule {TABLE} {CHAIN} accept"),
+        (REPLACED, f"flush chain {TABLE} {CHAIN}"),
+        (REPLACED, "flush ruleset"),
+    ],
+    ids=["lock", "changed", "empty", "missing"],
+)
+def test_what_a_task_loads_meanwhile_is_not_replaced(guest: GuardedLinks, moment: str, change: str) -> None:
+    """The task is played by another program and another file, which has a guard that only counts."""
+    file, program = "/etc/linuxvirt-macvtap/guards.json", "/etc/linuxvirt-macvtap/guard"
+    former = guest.hv.run("cat", file)
+    guest.run(mac=MAC, policy="count")
+    other, text = guest.hv.run("cat", file), guest.hv.run("cat", program)
+    guest.hv.run("tee", file, stdin=former)
+    guest.program("load")
+    assert text.count(moment) == 1
+    slow = text.replace(moment, f"{moment}    {WAIT}\n")
+    guest.hv.run("tee", "/run/slow", stdin=slow)
+    guest.hv.run("tee", "/run/other.json", stdin=other)
+    guest.hv.run("tee", "/run/task", stdin=f"set -e; rm /run/task; cp /run/other.json {file}; {PYTHON} {program} load")
+    guest.hv.nft(change)
+    guest.hv.run("sh", "-c", f"{PYTHON} /run/slow load")
+    guest.hv.run("sh", "-c", "test ! -e /run/task && rm /run/slow /run/other.json")
+    assert guest.passes("guest0", *FORBIDDEN, ALLOWED) == [*FORBIDDEN, ALLOWED]
+    assert guest.run(mac=MAC, policy="count")["changes"] == []
+
+
 @pytest.mark.parametrize("words", ["task", "load", "link guest0", "hook"])
 def test_a_link_that_is_named_as_another_links_index_gets_no_guard_of_it(guest: GuardedLinks, words: str) -> None:
     index = guest.index("guest0")

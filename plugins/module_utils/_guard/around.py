@@ -67,6 +67,7 @@ def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.Contex
         return body()
     with lock, contextlib.closing(Table()) as table:
         host = Guards(table, Installer(how.command), known=Known(keeps=not how.check_mode))
+        host.keeps = not how.roll_back
 
         def check() -> list[str]:
             if not any(one.present for one in guards.desired):

@@ -23,6 +23,8 @@ CLOSED_SECONDS = 60
 ANYTHING = "the guest may send anything"
 # In the comment of a rule, in place of the index of a link that has one; and before the time.
 _ANY, _CLOSED = "-", "closed"
+# The comment of a rule that is in a guard's chain for as long as that is being filled.
+_CLAIM = "being filled"
 # So many: an index has 32 bits, and the time has as many until 2106.
 _NUMBERS = 1 << 32
 # How the names begin that libvirt generates itself. It drops such names, whoever has given them.
@@ -92,12 +94,39 @@ def chain_of(link: str) -> str:
 
 def add_guard(name: str, sets: t.Sequence[Object], rules: t.Sequence[Object]) -> list[Object]:
     """Return the commands that give the chain ``name`` these rules, whatever it has."""
-    of_chain = {**OF_TABLE, "chain": name}
+    chain = {"chain": {**OF_TABLE, "name": name}}
+    return [{"add": chain}, {"flush": chain}, *_fill(name, sets, rules)]
+
+
+def replace_guard(
+    name: str, sets: t.Sequence[Object], rules: t.Sequence[Object], former: t.Sequence[Object] | None
+) -> list[Object]:
+    """Return the commands that give the chain ``name`` these rules if it has the ``former`` ones still.
+
+    They are as they were listed, None without the chain. Whoever has given it others since makes the kernel refuse.
+    Only an empty chain is no reason for that: see :func:`claim`.
+    """
+    begin: list[Object] = [{"create": {"chain": {**OF_TABLE, "name": name}}}] if former is None else []
+    return [*begin, *without(name, former or ()), *_fill(name, sets, rules)]
+
+
+def claim(name: str) -> list[Object]:
+    """Return the commands that give an empty chain a rule that does nothing, so that it can be told from a full one.
+
+    The rule may be found beside those of another, who has filled the chain before.
+    """
+    return [{"add": {"rule": {**OF_TABLE, "chain": name, "comment": _CLAIM, "expr": [{"counter": None}]}}}]
+
+
+def is_claim(rule: Object) -> bool:
+    """Whether a rule that was listed is one of :func:`claim`."""
+    return rule.get("comment") == _CLAIM
+
+
+def _fill(name: str, sets: t.Sequence[Object], rules: t.Sequence[Object]) -> list[Object]:
     return [
-        {"add": {"chain": {**OF_TABLE, "name": name}}},
-        {"flush": {"chain": {**OF_TABLE, "name": name}}},
         *({"add": {"set": {**OF_TABLE, **one}}} for one in sets),
-        *({"add": {"rule": {**of_chain, **one}}} for one in rules),
+        *({"add": {"rule": {**OF_TABLE, "chain": name, **one}}} for one in rules),
     ]
 
 
@@ -134,10 +163,11 @@ def _only_rule(
     # Whatever else is there by now makes one of these fail: a rule that is gone, one that has come, or a chain.
     begin: list[Object] = [{"delete": {"chain": chain}}] if former is not None and not former else []
     begin.append({"add" if former else "create": {"chain": {**chain, **hook}}})
-    return [*begin, *_without(chain["name"], former or ()), {"add": {"rule": rule}}]
+    return [*begin, *without(chain["name"], former or ()), {"add": {"rule": rule}}]
 
 
-def _without(chain: str, rules: t.Sequence[Object]) -> list[Object]:
+def without(chain: str, rules: t.Sequence[Object]) -> list[Object]:
+    """Return the commands that delete these rules of a chain by their handles."""
     return [{"delete": {"rule": {**OF_TABLE, "chain": chain, "handle": rule["handle"]}}} for rule in rules]
 
 
@@ -150,7 +180,7 @@ def remove_rules(link: str, rules: t.Sequence[Object]) -> list[Object]:
     if not rules:
         return []
     name = chain_of(link)
-    return [*_without(name, rules), {"delete": {"chain": {**OF_TABLE, "name": name}}}]
+    return [*without(name, rules), {"delete": {"chain": {**OF_TABLE, "name": name}}}]
 
 
 def bound(rules: t.Sequence[Object], index: int) -> str:

@@ -79,10 +79,14 @@ class _Look:
 
 
 class Loader:
-    """Puts guards on links."""
+    """Puts guards on links.
 
-    def __init__(self, guards: t.Mapping[str, Object]) -> None:
-        self._guards = guards
+    Chains of guards that others have changed get their rules again if ``stored`` is given, as GuardTable.add() has it.
+    Otherwise they keep what they have, and only those that are missing or empty are filled.
+    """
+
+    def __init__(self, guards: t.Mapping[str, Object], stored: guard_table.Stored | None = None) -> None:
+        self._guards, self._stored = guards, stored
         # Of what does not keep guards from links.
         self.warnings: list[str] = []
         self._table = guard_table.GuardTable()
@@ -96,8 +100,14 @@ class Loader:
         """Load all guards, and put them on the links that there are.
 
         :raises PartError: that failed for some of them. Any other error is of all.
+        :raises ChangedError: of GuardTable.add().
         """
         guard_parts.load(self._guards, self._guards, self._look, self._load)
+
+    @property
+    def left(self) -> list[str]:
+        """The MAC addresses whose guards have other rules than they should, and keep them."""
+        return [mac for mac, guard in self._guards.items() if guard.get("chain") in self._table.left]
 
     def _look(self) -> _Look:
         # Before the links: whatever is on one that has come since, the kernel does not let these commands replace it.
@@ -111,7 +121,7 @@ class Loader:
 
     def _load(self, macs: t.Collection[str], look: _Look) -> None:
         guards = [self._guards[mac] for mac in macs]
-        commands = self._table.add(guards, look.there)
+        commands = self._table.add(guards, look.there, self._stored)
         owners = {link: mac for link, mac in look.owners.items() if mac in {*macs}}
         commands += [one for link in look.replaced for one in nft.remove_rules(link, look.links[link].rules or ())]
         closed = {link for link in owners if nft.is_closed(look.links[link].rules or ())}
@@ -155,6 +165,7 @@ class Loader:
         A link that has not the index of ``indexes``, if it is there, is another one by now, and is not touched.
 
         :raises PartError: that failed for some of several guards. Any other error is of all.
+        :raises ChangedError: of GuardTable.add().
         """
         owners = {link: mac for link, mac in links if mac in self._guards}
         expected = indexes or {}
@@ -165,7 +176,7 @@ class Loader:
         guard_parts.load(self._guards, {*owners.values()}, lambda: None, put)
 
     def _on(self, owners: t.Mapping[str, str], closed: t.Collection[str], expected: t.Mapping[str, int]) -> None:
-        commands = self._table.add([self._guards[mac] for mac in {*owners.values()}])
+        commands = self._table.add([self._guards[mac] for mac in {*owners.values()}], stored=self._stored)
         names = {link: nft.chain_of(link) for link in owners}
         chains = {link: self._table.rules(name).get(name) for link, name in names.items()}
         indexes = {link: expected.get(link, guard_links.index_of(link) or 0) for link in owners}

@@ -20,6 +20,10 @@ class FormError(Exception):
     """The entry of a guard has not the form that a guard has."""
 
 
+class ChangedError(Exception):
+    """What is to be loaded is not what is stored any more, or may not be soon: read it again, and begin anew."""
+
+
 class PartError(Exception):
     """Some of several guards could not be loaded: why, by MAC address. The others are loaded."""
 
@@ -49,6 +53,7 @@ def load(
     of them is refused, as RuntimeError, and what is gone. So for what was refused all is done again, from another look.
 
     :raises PartError: some of several could not be loaded. Any other error is of all, or of the only one.
+    :raises ChangedError: by ``put``.
     """
     every = list(macs)
     forms = {mac: _wrong_form(guards[mac]) for mac in every}
@@ -81,6 +86,9 @@ def _in_halves(
         part = parts.pop()
         try:
             put(part, current)
+        except ChangedError:
+            # Of all that was read.
+            raise
         except Exception as exc:  # pylint: disable=broad-except  # a damaged file may have anything
             half = len(part) // 2
             if half:

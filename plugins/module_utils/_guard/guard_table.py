@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
 import time
 import typing as t
@@ -21,24 +22,30 @@ if t.TYPE_CHECKING or "." in __name__:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
         guard_library,
         guard_links,
+        guard_parts,
         guard_recorders,
     )
 else:
     # In the program on the host. Nothing that Python compiles is to be left anywhere.
     sys.dont_write_bytecode = True
-    nft, guard_library, guard_links, guard_recorders = map(
-        importlib.import_module, ("guard_commands", "guard_library", "guard_links", "guard_recorders")
+    nft, guard_library, guard_links, guard_parts, guard_recorders = map(
+        importlib.import_module,
+        ("guard_commands", "guard_library", "guard_links", "guard_parts", "guard_recorders"),
     )
 
 Object = t.Dict[str, t.Any]
 # By the chain's name.
 Rules = t.Mapping[str, t.Sequence[Object]]
+# Returns the guards that are stored at this moment, by MAC address.
+Stored = t.Callable[[], t.Mapping[str, Object]]
 # Which tasks hold that change guards: see _lock.py.
 LOCK = "/run/linuxvirt.macvtap.guards.lock"
 # In the library's error if the kernel refuses a chain at a hook of a table that is being woken.
 _REFUSED = "Invalid argument"
 # Without flags: a table that is dormant is woken by it.
 _TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
+_SLEEP = f"add table {nft.FAMILY} {nft.TABLE} {{ flags dormant; }}"
+_DORMANT = re.compile(r"[^{]*\{[^{]*\bflags\s[^{\n]*\bdormant\b")
 
 
 class GuardTable:
@@ -50,6 +57,8 @@ class GuardTable:
     def __init__(self) -> None:
         self._library: t.Any = importlib.import_module("nftables").Nftables()
         self._library.set_json_output(True)
+        # The chains of guards that have other rules than they should, and keep them.
+        self.left: set[str] = set()
 
     def rules(self, chain: str = "") -> dict[str, list[Object]]:
         """Return the rules of all chains by the chain's name, or those of one ``chain``; [] of an empty chain.
@@ -76,32 +85,67 @@ class GuardTable:
         """Whether :meth:`close` has closed a link, and nobody has opened it."""
         return nft.is_closed(self.chain_on(link))
 
-    def add(self, guards: t.Iterable[Object], there: Rules | None = None) -> list[Object]:
+    def add(self, guards: t.Iterable[Object], there: Rules | None = None, stored: Stored | None = None) -> list[Object]:
         """Return the commands after which these guards do what they should, given as they are stored.
 
-        ``there`` are the rules of all chains, if they are known. One that has its rules keeps its counters. So does one
-        that has any while a task changes guards: they may be the task's, and not stored yet.
+        ``there`` are the rules of all chains, if they are known. A chain that has its rules keeps its counters. A task
+        may have loaded others since the guards were read. So they are replaced only if ``stored`` returns the same
+        guard still, and no task is running that may be about to store another. Without ``stored`` they stay.
+
+        :raises ChangedError: ``stored`` returns another guard by now, or a task is running.
         """
         commands: list[Object] = []
         used = guard_recorders.names(there or ())
+        check = _Check(stored)
         for guard in guards:
-            chain, rules = guard["chain"], guard_links.loadable(guard["rules"])
+            rules = guard_links.loadable(guard["rules"])
             used |= guard_recorders.used(rules)
-            listed = guard_library.in_our_words(list(self._of(chain, there)))
-            # Copies to a link that is gone are no reason to begin anew.
-            is_whole = bool(rules) and guard_library.is_listed(rules, guard_links.loadable(listed))
-            if not is_whole and not (listed and _is_task_running()):
-                # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
-                missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
-                commands += nft.add_guard(chain, missing, guard_library.in_its_words(self._library, rules))
+            former = (self.rules(guard["chain"]) if there is None else there).get(guard["chain"])
+            commands += self._fill(guard, rules, former, check)
         # Before the guards that hand frames to them.
         return [
-            *guard_recorders.missing(lambda name: self._of(name, there), self._has_set, nft.OF_TABLE, used),
+            *guard_recorders.missing(
+                lambda name: (self.rules(name) if there is None else there).get(name, ()),
+                self._has_set,
+                nft.OF_TABLE,
+                used,
+            ),
             *commands,
         ]
 
-    def _of(self, chain: str, there: Rules | None) -> t.Sequence[Object]:
-        return (self.rules(chain) if there is None else there).get(chain, ())
+    def _fill(
+        self, guard: Object, rules: t.Sequence[Object], former: t.Sequence[Object] | None, check: _Check
+    ) -> list[Object]:
+        """Return the commands that give the chain of a guard its rules, unless it has them. ``former`` was listed."""
+        chain = guard["chain"]
+        claims = [one for one in former or () if nft.is_claim(one)]
+        others = [one for one in former or () if not nft.is_claim(one)]
+        # Copies to a link that is gone are no reason to begin anew.
+        listed = guard_links.loadable(guard_library.in_our_words(others))
+        if rules and guard_library.is_listed(rules, listed) and guard_library.has_addresses(rules, listed):
+            return nft.without(chain, claims)
+        if not check.may_fill(guard, has_rules=bool(others)):
+            self.left.add(chain)
+            return nft.without(chain, claims)
+        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+        missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
+        if former is not None and not former:
+            former = self._claimed(chain)
+        return nft.replace_guard(chain, missing, guard_library.in_its_words(self._library, rules), former)
+
+    def _claimed(self, chain: str) -> t.Sequence[Object]:
+        """Return the rules of a chain that was empty, and has one now by which the kernel knows whether it still is.
+
+        :raises RuntimeError: it is not, or it is gone.
+        """
+        self.run(nft.claim(chain))
+        found = self.rules(chain).get(chain, [])
+        if not all(map(nft.is_claim, found)):
+            # For whoever looks again, too.
+            with contextlib.suppress(RuntimeError):
+                self.run(nft.without(chain, [one for one in found if nft.is_claim(one)]))
+            raise RuntimeError(f"{chain} was changed meanwhile")
+        return found
 
     def _has_set(self, name: str) -> bool:
         return bool(self._listed(_of_table("set", name)))
@@ -112,12 +156,22 @@ class GuardTable:
         :raises RuntimeError: the kernel refuses them.
         """
         error = self._error(commands) if commands else ""
-        if _REFUSED in error and not self._error([]):
-            # Somebody may have made the table dormant: the kernel carries out nothing that it has. It is awake now, and
-            # takes no chain at a hook in the transaction that wakes it.
+        if _REFUSED in error and self._is_dormant() and not self._error([]):
+            # The kernel carries out nothing that the table has. It is awake now, and takes no chain at a hook in the
+            # transaction that wakes it.
             error = self._error(commands)
+            if error:
+                self._library.cmd(_SLEEP)
         if error:
             raise RuntimeError(" ".join(error.split())[:500])
+
+    def _is_dormant(self) -> bool:
+        self._library.set_json_output(False)
+        # The JSON of 1.0.6 has the name of its release there.
+        _code, text, _error = self._library.cmd(f"list table {nft.FAMILY} {nft.TABLE}")
+        self._library.set_json_output(True)
+        # Before the sets and chains, which are in braces of their own.
+        return _DORMANT.match(str(text)) is not None
 
     def _error(self, commands: t.Sequence[Object]) -> str:
         """Carry out commands, and wake the table. Return the library's error, "" if there is none."""
@@ -162,14 +216,49 @@ class GuardTable:
         return guard_recorders.listed(self._library, what)
 
 
+class _Check:
+    """Whether guards are still what is to be loaded, which is asked after what is there was listed."""
+
+    def __init__(self, stored: Stored | None) -> None:
+        self._read, self._stored = stored, t.cast("t.Mapping[str, Object] | None", None)
+
+    def may_fill(self, guard: Object, *, has_rules: bool) -> bool:
+        """Return whether the chain of a guard may get its rules in place of others, if it ``has_rules``.
+
+        A task loads rules, stores them, and ends. So whatever it had loaded when the chain was listed is stored by the
+        time that no task is running, which is looked at before the file therefore.
+
+        :raises ChangedError: another guard is stored by now, or a task is running.
+        """
+        if self._read is None:
+            return not has_rules
+        if has_rules and _is_task_running():
+            raise guard_parts.ChangedError("a task is changing guards")
+        if self._stored is None:
+            try:
+                self._stored = {str(one.get("chain")): one for one in self._read().values()}
+            except (OSError, ValueError, KeyError, TypeError) as exc:
+                raise guard_parts.ChangedError(str(exc)) from exc
+        if self._stored.get(guard["chain"]) != guard:
+            raise guard_parts.ChangedError("another guard is stored by now")
+        return True
+
+
 def _is_task_running() -> bool:
-    """Whether a task holds the lock of guards, which is not touched for that: it might be just asking for it."""
-    with contextlib.suppress(OSError):
+    """Whether a task holds the lock of guards, or may: a policy of SELinux may deny to look.
+
+    The lock is not touched for that: a task might be just asking for it.
+    """
+    try:
         status = os.stat(LOCK)
         file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
         with open("/proc/locks", encoding="ascii") as locks:
             return any(file in line.split() for line in locks)
-    return False
+    except FileNotFoundError as exc:
+        # No task has changed guards since the host has booted. Unless /proc is another one.
+        return exc.filename != LOCK
+    except OSError:
+        return True
 
 
 def _of_table(kind: str, name: str) -> Object:

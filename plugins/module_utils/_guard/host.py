@@ -41,6 +41,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import de
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Snapshot, digest, outline
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 RULES, STORE = "rules", "store"
 # The library is asked for so many chains one by one, and for more of them all at once.
@@ -57,6 +58,8 @@ class Guards:
         self._known = known or Known(root)
         # Only these guards are observed, of these NICs and those of these links; None for all.
         self.asked: t.Collection[str] | None = None
+        # Whether what was changed stays if something fails.
+        self.keeps = False
         # As last observed.
         self.snapshot = Snapshot(-1, frozenset(), frozenset(), {}, frozenset())
         self._programs, self._ages = Programs(), chains.Ages(table)
@@ -66,8 +69,8 @@ class Guards:
         self._records = guard_links.known({})
         # Whose rules an earlier version has written.
         self._outdated: frozenset[str] = frozenset()
-        # The file as it was before this run has first written it.
-        self._former: str | None = None
+        # The file as it was before this run has first written it, and its entries.
+        self._former: tuple[str, dict[str, t.Any]] | None = None
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
@@ -84,9 +87,12 @@ class Guards:
         names = frozenset(name for _index, name in socket.if_nameindex())
         self._first = links if self._first is None else self._first
         new = model.new(self._first, links)
-        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded, names, new)
         present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
-        self._known.save({mac for mac in present if mac})
+        loaded = frozenset(mac for mac in present if mac)
+        asleep = loaded if self.snapshot.dormant else frozenset[str]()
+        states = self._states(links, bindings, stored)
+        self._observed = Host(states, links, bindings, recorded, names, new, asleep, self._table.woken)
+        self._known.save({*loaded})
         return self._observed
 
     def _states(
@@ -155,13 +161,7 @@ class Guards:
         return found
 
     def _stored(self) -> dict[str, t.Any]:
-        return self._entries(_files.read(self._file))
-
-    def _entries(self, text: str | None) -> dict[str, t.Any]:
-        try:
-            return dict(json.loads(text)["guards"]) if text is not None else {}
-        except (ValueError, KeyError, TypeError, RecursionError) as exc:
-            raise MacvtapError(f"{loader.STORE} is not a file of this collection: move it away ({exc})") from exc
+        return store.entries(_files.read(self._file))
 
     def _stored_guards(self) -> dict[str, Guard]:
         text = _files.read(self._file)
@@ -169,7 +169,7 @@ class Guards:
             return {}
         found = self._known.stored(text)
         if found is None:
-            found = {mac: store.guard_of(mac, entry) for mac, entry in self._entries(text).items()}
+            found = {mac: store.guard_of(mac, entry) for mac, entry in store.entries(text).items()}
             self._known.learn_stored(text, found)
         return found
 
@@ -200,9 +200,9 @@ class Guards:
             with guard_links.recorded(owners, self._warnings):
                 guard_recorders.afresh(load, MacvtapError)
             chains.remove_recorders(self._table, self.snapshot, [step.after for step in steps])
-            after = {step.target: step.after.active for step in steps if step.after is not None}
+            active = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
-            loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
+            loaded = {mac: guard for mac, guard in active.items() if guard is not None and guard != before.get(mac)}
             self._loaded = (generation, loaded)
 
         def begin(step: Step[State]) -> None:
@@ -231,19 +231,26 @@ class Guards:
 
     def _write(self, steps: t.Sequence[Step[State]]) -> None:
         former = _files.read(self._file)
-        entries = self._entries(former)
+        entries = store.entries(former)
+        if self._former is None and former is not None:
+            self._former = (former, {**entries})
         for step in steps:
             if step.after is not None and step.after.stored is not None:
                 entries[step.target] = store.entry_of(step.after.stored)
             else:
                 entries.pop(step.target, None)
-        text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
-        self._former = self._former or former
-        if self._former is not None and entries == self._entries(self._former):
+        if self._former is not None and entries == self._former[1]:
             # Also what others have written in their own way.
-            text = self._former
-        with self._installer.storing(entries, self._warnings, self._stored):
-            _files.write(self._file, text, mode=0o600)
+            text: str | None = self._former[0]
+        else:
+            text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
+        try:
+            with self._installer.storing(entries, self._warnings, self._stored):
+                _files.write(self._file, text, mode=0o600)
+        except (MacvtapError, Interrupted) as exc:
+            after = {step.target: step.after.stored for step in steps if step.after and self.keeps}
+            exc.state = store.not_stored(after, self._stored_guards())
+            raise
 
     def refresh(self, *, check_mode: bool, absent: t.Collection[str] = ()) -> bool:
         """Write the files that load the guards where they are not as this version writes them.

@@ -41,6 +41,13 @@ else:
     )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
+# Seconds in which the program waits for a task to end where a chain has other rules than are stored.
+PATIENCE = 2.0
+_PAUSE = 0.05
+_LEFT = (
+    "the guard of {} has other rules than are stored, and keeps them, because tasks are changing guards. If it is not "
+    "theirs, restart macvtap-guard.service when they have ended"
+)
 _DAMAGED = STORE + " is damaged ({}). Move it away, and run macvtap_guard for all guards of this host"
 Object = t.Dict[str, t.Any]
 Loader = guard_loader.Loader
@@ -114,6 +121,21 @@ def main(words: t.Sequence[str]) -> int:
     desired = _desired(words)
     if desired == []:
         return 0
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(guard_parts.ChangedError):
+            # A guest that starts does not wait for a task that takes long, and may itself start the guest.
+            return _run(words, desired, None if time.monotonic() > give_up else stored)
+        time.sleep(_PAUSE)
+
+
+def _run(
+    words: t.Sequence[str], desired: t.Sequence[tuple[str, str]] | None, current: guard_table.Stored | None
+) -> int:
+    """Do what the command says by the guards that are stored, and return its exit code.
+
+    :raises ChangedError: others are stored by now, or may be soon. Not without ``current``.
+    """
     try:
         guards = stored()
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -131,9 +153,12 @@ def main(words: t.Sequence[str]) -> int:
     if not macs:
         return 0
     try:
-        loader = Loader(guards)
+        loader = Loader(guards, current)
         _carry_out(loader, words[0], desired)
-        sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
+        left = [_LEFT.format(mac) for mac in loader.left]
+        sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in [*loader.warnings, *left]))
+    except guard_parts.ChangedError:
+        raise
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         what = f", and {lets_out(desired[0][0])}" if desired and words[0] == "open" else ""
         reasons = guard_parts.reasons(exc, macs)

@@ -134,7 +134,8 @@ class State:
 class Host:
     """What was observed: the guards by MAC address, the macvtap links by name, and the chains on links.
 
-    ``recorded`` is whose links those are that had a guard, by name: see guard_links.py.
+    ``recorded`` is whose links those are that had a guard, by name: see guard_links.py. ``asleep`` are the guards that
+    are loaded in a table that is dormant, and ``woken`` is whether this run has woken it.
     """
 
     guards: t.Mapping[str, State]
@@ -145,6 +146,8 @@ class Host:
     names: frozenset[str] = frozenset()
     # The links that have come since this run has first looked, whoever had their names then.
     new: frozenset[str] = frozenset()
+    asleep: frozenset[str] = frozenset()
+    woken: bool = False
 
     def state(self, mac: str) -> State:
         return self.guards.get(mac, State(mac))

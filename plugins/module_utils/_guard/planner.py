@@ -25,9 +25,14 @@ RULES, STORE = "rules", "store"
 # Why a guard is not as it was after the undo.
 _FOREIGN = "the guard of {mac} is not as it was, because others have changed it as well"
 _KEPT = (
-    "the guard of {mac} stays loaded as this run has loaded it, until the host boots: its guest has started meanwhile, "
-    "and the guard that is stored again was edited, or is of another version"
+    "the guard of {mac} stays as this run has loaded it, until its guest starts, nftables is reloaded, or the host "
+    "boots: its guest has started meanwhile, and the guard that is stored again was edited, or is of another version"
 )
+_TABLE = "the table of guards in nftables"
+_WAKES = (
+    f"{_TABLE} is dormant, so that no guard is in force. To wake it puts those of other NICs in force as well: {{}}"
+)
+_WOKEN = f"{_TABLE} was dormant, and stays awake, so that all guards in it are in force"
 
 
 def plan(
@@ -53,7 +58,14 @@ def plan(
         before = replace(host.state(mac), indexes=indexes)
         after = replace(_after(entry, mac, host, owners, persistent), indexes=indexes)
         steps[mac] = step_between(before, after)
-    return Plan(tuple(steps.values()))
+    return Plan(tuple(steps.values()), _waking(steps.values(), host))
+
+
+def _waking(steps: t.Collection[Step[State]], host: Host) -> tuple[str, ...]:
+    """Return the warning that the steps put other guards in force too: a table is dormant as a whole, if it is."""
+    others = sorted(host.asleep - {step.target for step in steps})
+    wakes = any(step.changes and step.after is not None and step.after.active is not None for step in steps)
+    return (_WAKES.format(join_names(others)),) if wakes and others else ()
 
 
 def _named_links(entry: Desired, host: Host, guests: t.Mapping[str, str]) -> set[str]:
@@ -119,7 +131,7 @@ def undo(journal: Journal[State], host: Host) -> Plan[State]:
         former, warning = _former(step, journal, host)
         warnings += [warning.format(mac=step.target)] if warning else []
         steps.append(step_between(host.state(step.target), former))
-    return Plan(tuple(steps), tuple(warnings))
+    return Plan(tuple(steps), (*warnings, *((_WOKEN,) if host.woken and not host.asleep else ())))
 
 
 def _former(step: Step[State], journal: Journal[State], host: Host) -> tuple[State, str]:
@@ -232,8 +244,7 @@ def removal(
 
     ``owners`` are the domains that have NICs with these addresses all the same: theirs stay too.
     """
-    there = {*present, *(link.mac for link in host.links.values())}
-    kept, warnings = [], []
+    there, kept, warnings = {*present, *(link.mac for link in host.links.values())}, [], []
     for one in desired:
         mac = one.mac or ""
         names, is_there = (owners or {}).get(mac, ()), mac in there or bool(host.state(mac).links)

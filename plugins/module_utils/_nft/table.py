@@ -57,6 +57,8 @@ class Table:
         self._has_egress = False
         # As it was last read.
         self._dormant = False
+        # Whether this object has woken it.
+        self.woken = False
 
     def read(self) -> list[Object] | None:
         """Return the table's objects in the kernel's order, with handles and counters; None without such a table."""
@@ -92,7 +94,8 @@ class Table:
     def replace(self, commands: t.Sequence[Object]) -> None:
         """Carry out ``commands`` in one transaction: all of them or none. The table is created if it is missing.
 
-        One that was dormant is woken before: the kernel adds no chain at a hook in the same transaction.
+        One that was dormant is woken before: the kernel adds no chain at a hook in the same transaction. It is dormant
+        again if the commands are refused, and stays so if they only take something away.
 
         A set that rules update is added in one transaction with such a rule, and only if it is missing: the JSON of
         1.0.6 has no flag dynamic, which the library sets by itself then, and the kernel refuses a set with other flags.
@@ -101,11 +104,23 @@ class Table:
         """
         # Without flags.
         table = {"add": {"table": {"family": self.family, "name": self.name}}}
-        for part in [[table], [table, *commands]] if self._dormant else [[table, *commands]]:
-            code, _output, error = self.library().json_cmd({"nftables": part})
-            if code:
-                raise _refused(error)
-        self._dormant = False
+        if self._dormant and all("delete" in one or "flush" in one for one in commands):
+            self._run(commands)
+        elif self._dormant:
+            self._run([table])
+            try:
+                self._run([table, *commands])
+            except MacvtapError:
+                self.library().cmd(f"add table {self.family} {self.name} {{ flags dormant; }}")
+                raise
+            self._dormant, self.woken = False, True
+        else:
+            self._run([table, *commands])
+
+    def _run(self, commands: t.Sequence[Object]) -> None:
+        code, _output, error = self.library().json_cmd({"nftables": list(commands)})
+        if code:
+            raise _refused(error)
 
     def require_egress(self, snapshot: Snapshot) -> None:
         """Check, once, that what a link's guest sends can be filtered, unless the table has such a chain already.

@@ -50,6 +50,7 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     with _glue.locked(module, "guards", doing="changing guards"), contextlib.closing(table):
         known = Known(keeps=not module.check_mode)
         host = Guards(table, Installer(functools.partial(_glue.command, module)), known=known)
+        host.keeps = params["on_error"] == "keep"
         host.asked = {one.mac or one.link or "" for one in desired}
         outcome = converge(
             observe=host.observe,

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import os
-import pathlib
-import sys
 import typing as t
-from types import SimpleNamespace
 
 import pytest
+from guard_library_fake import ACCEPT, CHAIN, LOADED, A, Library, filled, library, listed
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands as nft
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     guard_library,
@@ -24,41 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 
-A = "52:54:00:00:0a:01"
-
-
-class Library:
-    """A library of nftables that accepts everything, and has nothing."""
-
-    def __init__(self) -> None:
-        self.sent: list[nft.Object] = []
-        # Its error for whatever is to be listed, but for the rules of these chains.
-        self.error = "internal:0:0-0: Error: No such file or directory"
-        self.chains: dict[str, list[nft.Object]] = {}
-
-    def set_json_output(self, _on: bool) -> None:
-        pass
-
-    def cmd(self, _text: str) -> tuple[int, str, str]:
-        return -1, "", "Error: syntax error"
-
-    def json_cmd(self, commands: t.Mapping[str, t.Any]) -> tuple[int, t.Any, str]:
-        if all("list" in one for one in commands["nftables"]):
-            name = commands["nftables"][0]["list"].get("chain", {}).get("name")
-            if name not in self.chains:
-                return -1, "", self.error
-            listed = [{"rule": {"chain": name, **one}} for one in self.chains[name]]
-            return 0, {"nftables": [{"metainfo": {}}, {"chain": {"name": name}}, *listed]}, ""
-        self.sent += commands["nftables"]
-        return 0, "", ""
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Library:
-    made = Library()
-    monkeypatch.setattr(guard_table, "LOCK", str(tmp_path / os.path.basename(guard_table.LOCK)))
-    monkeypatch.setitem(sys.modules, "nftables", SimpleNamespace(Nftables=lambda: made))
-    return made
+__all__ = ["library"]
 
 
 def test_a_nic_gets_a_name_that_no_link_has(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,34 +57,10 @@ def test_what_cannot_be_listed_is_not_taken_for_missing(library: Library) -> Non
             read()
 
 
-def listed(rule: nft.Object) -> nft.Object:
-    """Return a rule as it is listed: it has counted."""
-    return {
-        **rule,
-        "expr": [{"counter": {"packets": 7, "bytes": 700}} if "counter" in one else one for one in rule["expr"]],
-    }
-
-
-GUARD = Guard(A, addresses=("192.0.2.10", "fe80::/10"), rate=5)
-CHAIN = rules.chain_name(A)
-LOADED = {
-    CHAIN: [listed(one) for one in rules.render(GUARD)],
-    **{name: guard_recorders.rules(name) for name in rules.recorders(GUARD.policy)},
-}
-ACCEPT: nft.Object = {"expr": [{"accept": None}]}
-
-
-def flushed(library: Library, *, known: bool) -> list[str]:
-    """Return the chains that get other rules for the guard, from what the library has, or from what is known of it."""
-    table = guard_table.GuardTable()
-    found = table.add([store.entry_of(GUARD)], {**library.chains} if known else None)
-    return [one["flush"]["chain"]["name"] for one in found if "flush" in one]
-
-
 @pytest.mark.parametrize("known", [True, False], ids=["load", "start"])
 def test_a_guard_that_does_what_it_should_keeps_its_counters(library: Library, known: bool) -> None:
     library.chains = LOADED
-    assert flushed(library, known=known) == []
+    assert filled(library, known=known) == []
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["load", "start"])
@@ -142,22 +81,9 @@ def test_what_others_have_changed_is_loaded_again(
     library: Library, name: str, change: t.Callable[[list[nft.Object]], list[nft.Object]], known: bool
 ) -> None:
     library.chains = {**LOADED, name: change(LOADED[name])}
-    assert flushed(library, known=known) == [name]
+    assert filled(library, known=known) == [name]
     library.chains = {one: found for one, found in LOADED.items() if one != name}
-    assert flushed(library, known=known) == [name]
-
-
-def test_what_a_task_has_loaded_and_not_stored_yet_is_not_replaced(library: Library, tmp_path: pathlib.Path) -> None:
-    library.chains = {**LOADED, CHAIN: [*LOADED[CHAIN][:-1], ACCEPT]}
-    assert flushed(library, known=False) == [CHAIN]
-    with _lock.held("guards", timeout=0, directory=str(tmp_path)):
-        assert flushed(library, known=False) == []
-        # What no task loads.
-        library.chains = {**LOADED, CHAIN: [], "dropped_mac": [ACCEPT]}
-        assert sorted(flushed(library, known=False)) == ["dropped_mac", CHAIN]
-    # The file stays.
-    library.chains = {**LOADED, CHAIN: [ACCEPT]}
-    assert flushed(library, known=False) == [CHAIN]
+    assert filled(library, known=known) == [name]
 
 
 @pytest.mark.parametrize("key", ["op", "set"])
@@ -165,11 +91,11 @@ def test_a_record_of_something_else_is_no_record(library: Library, key: str) -> 
     (record,) = guard_recorders.rules("dropped_mac")[0]["expr"]
     other = {"expr": [{"set": {**record["set"], key: "add" if key == "op" else "@dropped_arp"}}]}
     library.chains = {**LOADED, "dropped_mac": [other, *LOADED["dropped_mac"][1:]]}
-    assert flushed(library, known=False) == ["dropped_mac"]
+    assert filled(library, known=False) == ["dropped_mac"]
     # Other versions may list what is recorded in other words.
     same = {"expr": [{"set": {**record["set"], "elem": {"elem": {"val": record["set"]["elem"], "timeout": 5}}}}]}
     library.chains = {**LOADED, "dropped_mac": [same, *LOADED["dropped_mac"][1:]]}
-    assert flushed(library, known=False) == []
+    assert filled(library, known=False) == []
 
 
 def test_copies_begin_again_once_their_link_is_there(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,12 +103,16 @@ def test_copies_begin_again_once_their_link_is_there(library: Library, monkeypat
     guard = Guard(A, mirror_to="mirror0")
     library.chains = {**LOADED, CHAIN: [listed(one) for one in rules.render(guard)]}
     entry, table = store.entry_of(guard), guard_table.GuardTable()
+
+    def add() -> list[nft.Object]:
+        return table.add([entry], None, lambda: {A: entry})
+
     monkeypatch.setattr(guard_links, "index_of", lambda _link: None)
-    assert table.add([entry]) == []
-    library.chains[CHAIN][0] = {"comment": "mirror", "expr": [{"dup": {"addr": "77"}}]}
-    assert table.add([entry]) == []
+    assert add() == []
+    library.chains[CHAIN][0] = {"comment": "mirror", "handle": 7, "expr": [{"dup": {"addr": "77"}}]}
+    assert add() == []
     monkeypatch.setattr(guard_links, "index_of", lambda link: 7 if link == "mirror0" else None)
-    assert {"flush": {"chain": {**nft.OF_TABLE, "name": CHAIN}}} in table.add([entry])
+    assert [one["delete"]["rule"]["chain"] for one in add() if "delete" in one] == [CHAIN] * len(library.chains[CHAIN])
 
 
 def test_a_field_that_a_version_has_a_name_for_is_the_same_field(library: Library) -> None:
@@ -197,37 +127,4 @@ def test_a_field_that_a_version_has_a_name_for_is_the_same_field(library: Librar
 
     library.chains = {**LOADED, CHAIN: in_its_words(LOADED[CHAIN])}
     assert library.chains[CHAIN] != LOADED[CHAIN]
-    assert flushed(library, known=False) == []
-
-
-@pytest.mark.parametrize(
-    ("errors", "sent"),
-    [
-        ([""], ["commands"]),
-        # A dormant table, to which nothing can be added at a hook before it is awake.
-        (["Error: Could not process rule: Invalid argument", "", ""], ["commands", "wake", "commands"]),
-        (["Error: Invalid argument", "", "Error: busy"], ["commands", "wake", "commands"]),
-        (["Error: Invalid argument", "Error: not permitted"], ["commands", "wake"]),
-        (["Error: busy"], ["commands"]),
-    ],
-)
-def test_a_table_is_woken_before_it_gets_chains_at_hooks(
-    library: Library, monkeypatch: pytest.MonkeyPatch, errors: list[str], sent: list[str]
-) -> None:
-    asked: list[str] = []
-
-    def answer(commands: t.Mapping[str, t.Any]) -> tuple[int, str, str]:
-        asked.append("commands" if len(commands["nftables"]) > 1 else "wake")
-        error = errors[len(asked) - 1]
-        return (-1 if error else 0), "", error
-
-    monkeypatch.setattr(library, "json_cmd", answer)
-    table = guard_table.GuardTable()
-    table.run([])
-    assert asked == []
-    if errors[-1]:
-        with pytest.raises(RuntimeError, match=r"busy|argument"):
-            table.run([{"add": {}}])
-    else:
-        table.run([{"add": {}}])
-    assert asked == sent
+    assert filled(library, known=False) == []

@@ -141,7 +141,7 @@ def test_a_guest_that_has_started_meanwhile_keeps_its_rules_where_the_earlier_on
     planned = undone(before, after, host_with(now, LATER))
     assert planned.steps[0].after == replace(now, stored=before.stored)
     for found in (planned, undone(before, after, host_with(replace(now, stored=before.stored), LATER))):
-        assert found.warnings[0].startswith(f"the guard of {A} stays loaded as this run has loaded it, until the host")
+        assert found.warnings[0].startswith(f"the guard of {A} stays as this run has loaded it, until its guest")
     # As do those of one whose rules were others', which are not known either.
     modified = replace(before, modified=True, links=("macvtap0",))
     planned = undone(modified, replace(after, links=("macvtap0",)), host_with(replace(now, links=("macvtap0",)), LINK))
