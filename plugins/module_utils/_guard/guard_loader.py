@@ -90,6 +90,8 @@ class Loader:
         # Of what does not keep guards from links.
         self.warnings: list[str] = []
         self._table = guard_table.GuardTable()
+        # The chains of guards of which it is not known yet whether they get other rules.
+        self._later: set[str] = set()
 
     @functools.cached_property
     def _programs(self) -> checksums.Links:
@@ -102,12 +104,18 @@ class Loader:
         :raises PartError: that failed for some of them. Any other error is of all.
         :raises ChangedError: of GuardTable.add().
         """
-        guard_parts.load(self._guards, self._guards, self._look, self._load)
+        try:
+            guard_parts.load(self._guards, self._guards, self._look, self._load)
+        finally:
+            if self._later:
+                # All others are on their links, and do not wait for these.
+                raise guard_parts.ChangedError("a task is changing guards")
 
     @property
     def left(self) -> list[str]:
         """The MAC addresses whose guards have other rules than they should, and keep them."""
-        return [mac for mac, guard in self._guards.items() if guard.get("chain") in self._table.left]
+        # An entry that is not asked for may have anything there.
+        return [mac for mac, guard in self._guards.items() if str(guard.get("chain")) in self._table.left]
 
     def _look(self) -> _Look:
         # Before the links: whatever is on one that has come since, the kernel does not let these commands replace it.
@@ -121,7 +129,7 @@ class Loader:
 
     def _load(self, macs: t.Collection[str], look: _Look) -> None:
         guards = [self._guards[mac] for mac in macs]
-        commands = self._table.add(guards, look.there, self._stored)
+        commands = self._table.add(guards, look.there, self._stored, self._later)
         owners = {link: mac for link, mac in look.owners.items() if mac in {*macs}}
         commands += [one for link in look.replaced for one in nft.remove_rules(link, look.links[link].rules or ())]
         closed = {link for link in owners if nft.is_closed(look.links[link].rules or ())}

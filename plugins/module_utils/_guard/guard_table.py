@@ -44,7 +44,6 @@ LOCK = "/run/linuxvirt.macvtap.guards.lock"
 _REFUSED = "Invalid argument"
 # Without flags: a table that is dormant is woken by it.
 _TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
-_SLEEP = f"add table {nft.FAMILY} {nft.TABLE} {{ flags dormant; }}"
 _DORMANT = re.compile(r"[^{]*\{[^{]*\bflags\s[^{\n]*\bdormant\b")
 
 
@@ -85,18 +84,25 @@ class GuardTable:
         """Whether :meth:`close` has closed a link, and nobody has opened it."""
         return nft.is_closed(self.chain_on(link))
 
-    def add(self, guards: t.Iterable[Object], there: Rules | None = None, stored: Stored | None = None) -> list[Object]:
+    def add(
+        self,
+        guards: t.Iterable[Object],
+        there: Rules | None = None,
+        stored: Stored | None = None,
+        later: set[str] | None = None,
+    ) -> list[Object]:
         """Return the commands after which these guards do what they should, given as they are stored.
 
         ``there`` are the rules of all chains, if they are known. A chain that has its rules keeps its counters. A task
         may have loaded others since the guards were read. So they are replaced only if ``stored`` returns the same
-        guard still, and no task is running that may be about to store another. Without ``stored`` they stay.
+        guard still, and no task is running that may be about to store another. Without ``stored`` they stay. The chains
+        that have to wait for such a task are noted in ``later``, if it is given.
 
-        :raises ChangedError: ``stored`` returns another guard by now, or a task is running.
+        :raises ChangedError: ``stored`` returns another guard by now, or a task is running and there is no ``later``.
         """
         commands: list[Object] = []
         used = guard_recorders.names(there or ())
-        check = _Check(stored)
+        check = _Check(stored, later)
         for guard in guards:
             rules = guard_links.loadable(guard["rules"])
             used |= guard_recorders.used(rules)
@@ -158,10 +164,8 @@ class GuardTable:
         error = self._error(commands) if commands else ""
         if _REFUSED in error and self._is_dormant() and not self._error([]):
             # The kernel carries out nothing that the table has. It is awake now, and takes no chain at a hook in the
-            # transaction that wakes it.
+            # transaction that wakes it. It stays awake whatever follows: another guest may rely on that already.
             error = self._error(commands)
-            if error:
-                self._library.cmd(_SLEEP)
         if error:
             raise RuntimeError(" ".join(error.split())[:500])
 
@@ -174,8 +178,13 @@ class GuardTable:
         return _DORMANT.match(str(text)) is not None
 
     def _error(self, commands: t.Sequence[Object]) -> str:
-        """Carry out commands, and wake the table. Return the library's error, "" if there is none."""
-        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
+        """Carry out commands, and wake the table unless they only take something away.
+
+        Return the library's error, "" if there is none.
+        """
+        only_takes = commands and all("delete" in one or "flush" in one for one in commands)
+        table = [] if only_takes else [{"add": _TABLE}]
+        code, _output, error = self._library.json_cmd({"nftables": [*table, *commands]})
         return error or "unknown error" if code else ""
 
     def close(self, mac: str, name: str = "") -> str:
@@ -219,8 +228,9 @@ class GuardTable:
 class _Check:
     """Whether guards are still what is to be loaded, which is asked after what is there was listed."""
 
-    def __init__(self, stored: Stored | None) -> None:
+    def __init__(self, stored: Stored | None, later: set[str] | None) -> None:
         self._read, self._stored = stored, t.cast("t.Mapping[str, Object] | None", None)
+        self._later = later
 
     def may_fill(self, guard: Object, *, has_rules: bool) -> bool:
         """Return whether the chain of a guard may get its rules in place of others, if it ``has_rules``.
@@ -228,12 +238,15 @@ class _Check:
         A task loads rules, stores them, and ends. So whatever it had loaded when the chain was listed is stored by the
         time that no task is running, which is looked at before the file therefore.
 
-        :raises ChangedError: another guard is stored by now, or a task is running.
+        :raises ChangedError: another guard is stored by now, or a task is running and it cannot be noted for later.
         """
         if self._read is None:
             return not has_rules
         if has_rules and _is_task_running():
-            raise guard_parts.ChangedError("a task is changing guards")
+            if self._later is None:
+                raise guard_parts.ChangedError("a task is changing guards")
+            self._later.add(guard["chain"])
+            return False
         if self._stored is None:
             try:
                 self._stored = {str(one.get("chain")): one for one in self._read().values()}

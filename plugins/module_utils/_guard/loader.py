@@ -155,8 +155,6 @@ def _run(
     try:
         loader = Loader(guards, current)
         _carry_out(loader, words[0], desired)
-        left = [_LEFT.format(mac) for mac in loader.left]
-        sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in [*loader.warnings, *left]))
     except guard_parts.ChangedError:
         raise
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
@@ -166,6 +164,8 @@ def _run(
             found = [mac for mac, reason in reasons.items() if _why(reason) == why]
             sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(found)}{what}: {why}\n")
         return int(any(guards[mac].get("required", True) for mac in reasons))
+    left = [_LEFT.format(mac) for mac in loader.left]
+    sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in [*loader.warnings, *left]))
     return 0
 
 

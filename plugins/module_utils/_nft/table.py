@@ -94,13 +94,14 @@ class Table:
     def replace(self, commands: t.Sequence[Object]) -> None:
         """Carry out ``commands`` in one transaction: all of them or none. The table is created if it is missing.
 
-        One that was dormant is woken before: the kernel adds no chain at a hook in the same transaction. It is dormant
-        again if the commands are refused, and stays so if they only take something away.
+        One that was dormant is woken before: the kernel adds no chain at a hook in the same transaction. It stays awake
+        also if the commands are refused, because a guest that has started meanwhile may rely on it by then. It stays
+        dormant if they only take something away.
 
         A set that rules update is added in one transaction with such a rule, and only if it is missing: the JSON of
         1.0.6 has no flag dynamic, which the library sets by itself then, and the kernel refuses a set with other flags.
 
-        :raises MacvtapError: nothing was changed.
+        :raises MacvtapError: nothing was changed, but that the table may have been woken.
         """
         # Without flags.
         table = {"add": {"table": {"family": self.family, "name": self.name}}}
@@ -108,12 +109,8 @@ class Table:
             self._run(commands)
         elif self._dormant:
             self._run([table])
-            try:
-                self._run([table, *commands])
-            except MacvtapError:
-                self.library().cmd(f"add table {self.family} {self.name} {{ flags dormant; }}")
-                raise
             self._dormant, self.woken = False, True
+            self._run([table, *commands])
         else:
             self._run([table, *commands])
 

@@ -97,3 +97,36 @@ def test_what_is_left_is_named_by_the_nic(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(guard_loader.guard_table, "GuardTable", Table)
     made = guard_loader.Loader({A: {"chain": "guard_a"}, "52:54:00:00:0a:02": {"chain": "guard_b"}})
     assert made.left == ["52:54:00:00:0a:02"]
+
+
+@pytest.mark.parametrize("chain", [["guard_a"], {"name": "guard_a"}, 7, None])
+def test_a_damaged_entry_of_another_guest_does_not_matter(monkeypatch: pytest.MonkeyPatch, chain: t.Any) -> None:
+    class Table:
+        left: t.ClassVar[set[str]] = {"guard_b"}
+
+    monkeypatch.setattr(guard_loader.guard_table, "GuardTable", Table)
+    made = guard_loader.Loader({A: {"chain": chain}, "52:54:00:00:0a:02": {"chain": "guard_b"}, "x": {}})
+    assert made.left == ["52:54:00:00:0a:02"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_waits_for_a_task_keeps_no_other_guard_off(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """All others are loaded first, whether that fails for one of them or not."""
+    done: list[str] = []
+
+    def load(every: t.Iterable[str], _asked: t.Iterable[str], _look: t.Any, put: t.Any) -> None:
+        put([*every], None)
+        if fails:
+            raise guard_parts.PartError({A: RuntimeError("no")})
+
+    def put(made: t.Any, macs: t.Collection[str], _look: None) -> None:
+        made._later.add("guard_a")
+        done.extend(macs)
+
+    monkeypatch.setattr(guard_loader.guard_table, "GuardTable", lambda: None)
+    monkeypatch.setattr(guard_loader.guard_parts, "load", load)
+    monkeypatch.setattr(guard_loader.Loader, "_load", put)
+    entries = {A: {"chain": "guard_a"}, "52:54:00:00:0a:02": {"chain": "guard_b"}}
+    with pytest.raises(guard_parts.ChangedError):
+        guard_loader.Loader(entries).load()
+    assert done == [*entries]
