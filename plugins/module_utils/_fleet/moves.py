@@ -64,7 +64,9 @@ def plan(looks: t.Mapping[str, Look], options: Options) -> Moves:
 
     :raises MacvtapError: a source is not known, or an option names a host or a guest that there is not.
     """
-    _check(looks)
+    # What another host says does not keep guests from leaving.
+    concerned = {*options.sources, *options.targets, *options.given.values()}
+    _check({name: look for name, look in looks.items() if name in concerned})
     _validate(looks, options)
     rooms = {name: _room(looks[name]) for name in options.targets if _domains(looks.get(name)) is not None}
     moves, stuck = [], []
